@@ -1,0 +1,79 @@
+# The few commands of this project; plain GNU make, never sudo. Each brings up what it needs, once:
+# the stamps in .venv/.logsum say what is in place, and go with .venv.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+TORCH_SPEC ?= torch==2.13.0
+JOBS ?= $(shell sh tools/setup.sh jobs)
+export PYTHON TORCH_SPEC
+export MPLBACKEND := Agg
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+PY := $(CURDIR)/.venv/bin/python
+DONE := .venv/.logsum
+CONFIGURE := cmake --preset release -DLOGSUM_BUILD_PYTHON=ON -DPython_EXECUTABLE=$(PY)
+CPP_FOLDERS := include src python/bindings tests/cpp benchmarks examples
+PYTHON_FOLDERS := python tests benchmarks docs tools
+
+.PHONY: help setup build test sanitize tour bench lint format docs clean
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+setup: $(DONE)/system $(DONE)/build $(DONE)/test $(DONE)/tour $(DONE)/torch  ## .venv and what test and tour need
+
+build: $(DONE)/system $(DONE)/build  ## the C++ library, its tests and the Python extension
+	@$(CONFIGURE) --log-level=NOTICE >/dev/null
+	cmake --build --preset release -j $(JOBS)
+
+test: setup build  ## all tests: C++ (ctest), then Python and installation (pytest)
+	ctest --preset release -j $(JOBS)
+	$(PY) -m pytest
+
+sanitize: $(DONE)/system $(DONE)/build  ## the C++ tests under the address and undefined behaviour sanitizers
+	@for preset in asan ubsan; do \
+	  cmake --preset $$preset >/dev/null && \
+	  cmake --build --preset $$preset -j $(JOBS) && \
+	  ctest --preset $$preset -j $(JOBS) || exit 1; \
+	done
+
+tour: setup build  ## a guided tour with pictures, in the terminal and as an HTML report
+	$(PY) -m logsum tour
+
+bench: setup build  ## speed: the core against the machine, the faces against their peers
+	@$(CONFIGURE) -DLOGSUM_BUILD_BENCHMARKS=ON >/dev/null
+	cmake --build --preset release -j $(JOBS)
+	build/release/benchmarks/logsum_core_bench
+	$(PY) benchmarks/run.py
+
+lint: $(DONE)/dev build  ## clang-format, ruff and mypy
+	find $(CPP_FOLDERS) -name '*.[ch]pp' -o -name '*.h' | xargs clang-format --dry-run -Werror
+	ruff check $(PYTHON_FOLDERS)
+	ruff format --check $(PYTHON_FOLDERS)
+	mypy
+
+format: $(DONE)/dev  ## put sources into the form that lint asks for
+	find $(CPP_FOLDERS) -name '*.[ch]pp' -o -name '*.h' | xargs clang-format -i
+	ruff check --fix $(PYTHON_FOLDERS)
+	ruff format $(PYTHON_FOLDERS)
+
+docs: $(DONE)/docs build  ## the pages of docs/ and the API reference, into build/docs
+	$(PY) -m sphinx -W -q -b html docs build/docs
+	@echo "build/docs/index.html"
+
+clean:  ## remove what was built; .venv stays
+	rm -rf build python/logsum/_core.*
+
+$(DONE)/venv: tools/setup.sh
+	@tools/setup.sh venv
+	@mkdir -p $(DONE) && touch $@
+
+$(DONE)/system $(DONE)/torch: $(DONE)/venv
+	@tools/setup.sh $(@F)
+	@touch $@
+
+$(DONE)/%: pyproject.toml tools/requirements.py $(DONE)/venv
+	@tools/setup.sh group $*
+	@touch $@

@@ -1,0 +1,7 @@
+// Everything: include this, or only the headers you use.
+#pragma once
+#include "logsum/config.hpp"     // IWYU pragma: export
+#include "logsum/logsumexp.hpp"  // IWYU pragma: export
+#include "logsum/state.hpp"      // IWYU pragma: export
+#include "logsum/tensor.hpp"     // IWYU pragma: export
+#include "logsum/version.hpp"    // IWYU pragma: export

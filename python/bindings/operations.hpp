@@ -1,0 +1,10 @@
+// The operations of the module, one file each.
+#pragma once
+#include <nanobind/nanobind.h>
+
+namespace logsum::python {
+
+void BindConfig(nanobind::module_& module);
+void BindLogsumexp(nanobind::module_& module);
+
+}  // namespace logsum::python

@@ -1,0 +1,82 @@
+"""NumPy arrays as the C++ library reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logsum._arguments import type_error, type_name, value_error
+
+FLOATING = tuple(np.dtype(kind) for kind in (np.float16, np.float32, np.float64))
+EXPECTED = "float16, float32 or float64"
+
+
+def as_array(function: str, argument: str, value: Any) -> NDArray[Any]:
+    """An array_like as an array of numbers.
+
+    Masked arrays and matrices are refused, as in SciPy: a mask would silently be lost, and a
+    matrix has rules of its own.
+    """
+    if isinstance(value, np.ma.MaskedArray | np.matrix):
+        raise type_error(function, argument, "a plain array", type_name(value))
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of several lengths
+        raise value_error(function, argument, "an array_like of numbers", error) from None
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise type_error(
+            function, argument, f"{EXPECTED}, or integers", given_dtype(value, array.dtype)
+        )
+    return array
+
+
+def given_dtype(value: Any, dtype: np.dtype[Any]) -> str:
+    """What came, for an error: the dtype, with the type where the value was no array."""
+    return str(dtype) if isinstance(value, np.ndarray) else f"{type_name(value)} of {dtype}"
+
+
+def as_floating(function: str, argument: str, value: Any) -> NDArray[Any]:
+    """An array of a supported floating dtype, or a NumPy scalar of one; nothing else."""
+    if not isinstance(value, np.ndarray | np.generic):
+        raise type_error(function, argument, "numpy.ndarray or torch.Tensor", type_name(value))
+    array = as_array(function, argument, value)
+    if array.dtype.newbyteorder("=") not in FLOATING:
+        raise type_error(function, argument, EXPECTED, array.dtype)
+    return readable(array)
+
+
+def as_mask(function: str, argument: str, value: Any) -> NDArray[np.bool_]:
+    """A boolean array_like."""
+    array = np.asarray(value)
+    if array.dtype != np.bool_:
+        raise type_error(function, argument, "bool", given_dtype(value, array.dtype))
+    return readable(array)
+
+
+def readable(array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+    """The array with a dtype (its own by default) in native byte order, aligned; itself if it is."""
+    dtype = array.dtype.newbyteorder("=") if dtype is None else dtype
+    if array.dtype != dtype or not array.dtype.isnative:
+        return array.astype(dtype)
+    return array if array.flags.aligned else array.copy()
+
+
+def broadcast(function: str, arrays: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """The arrays at their common shape, by zero strides; the keys are the arguments' names."""
+    shapes = [array.shape for array in arrays.values()]
+    if all(shape == shapes[0] for shape in shapes):
+        return list(arrays.values())
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        names = " and ".join(arrays)
+        given = " and ".join(map(str, shapes))
+        raise value_error(function, names, "shapes that broadcast together", given) from None
+    return [np.broadcast_to(array, shape) for array in arrays.values()]
+
+
+def scalar(array: NDArray[Any]) -> Any:
+    """NumPy's convention for results: a scalar where no axis is left."""
+    return array[()] if array.ndim == 0 else array

@@ -1,0 +1,208 @@
+"""The one place where an operation meets PyTorch.
+
+An operation declares itself once, as an `Operator`: a schema, its outputs' shapes, the C++ call, and
+its derivatives in both directions, written in torch functions and other operators, so that every
+order of derivative exists. A call then takes one of three paths:
+
+* plain tensors, with nothing that watches (no gradient wanted, no transform, no mode): straight to
+  C++ with pointers, shapes and strides;
+* torch.func's transforms, forward mode, eager autograd: `torch.autograd.Function` with
+  setup_context, backward, jvp and vmap. Registering a backward formula with torch.library alone
+  makes torch.func.jvp return zeros silently and torch.func.grad raise;
+* torch.compile, modes, fake and meta tensors, subclasses: the operator `logsum::<name>` registered
+  with torch.library, with fake, autograd and vmap rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+from torch.nn import Parameter
+
+Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
+Gradients: TypeAlias = tuple[Tensor | None, ...]
+Arguments: TypeAlias = tuple[Any, ...]
+Kept: TypeAlias = tuple[Tensor, ...]
+
+_dispatch_keys = torch._C._dispatch_keys
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_function_modes = torch._C._len_torch_function_stack
+_transforms_active = torch._C._are_functorch_transforms_active
+
+
+def _plain_keys() -> frozenset[int]:
+    """The dispatch keys of tensors that are only memory, as numbers.
+
+    One comparison tells them from all others: wrapped by a transform, fake, functional, meta, lazily
+    negated, all zero, sparse, of a subclass with a dispatch of its own.
+    """
+    with torch.inference_mode():
+        inference = torch.empty(0, device="cpu")
+    ordinary = torch.empty(0, device="cpu")
+    return frozenset(_dispatch_keys(tensor).raw_repr() for tensor in (ordinary, inference))
+
+
+_PLAIN_KEYS = _plain_keys()
+
+
+def is_plain(arguments: Arguments) -> bool:
+    """Whether all tensors are plain memory and no mode is there to see the call."""
+    if _dispatch_modes() or _function_modes():
+        return False
+    for argument in arguments:
+        kind = type(argument)
+        if kind is Tensor or kind is Parameter:
+            if _dispatch_keys(argument).raw_repr() not in _PLAIN_KEYS:
+                return False
+        elif isinstance(argument, Tensor):
+            return False
+    return True
+
+
+def wants_gradient(arguments: Arguments) -> bool:
+    """Whether a derivative may be asked of the call, in either direction."""
+    if forward_ad._current_level >= 0:
+        return True
+    return torch.is_grad_enabled() and any(
+        isinstance(argument, Tensor) and argument.requires_grad for argument in arguments
+    )
+
+
+class Operator:
+    """An operation on tensors. A subclass declares it; its one instance is called.
+
+    The tensors among the arguments have the same batch axes in front, and axes among the arguments
+    count from the back: so an operator maps over a further batch axis by having it put in front,
+    where nothing else changes. The arguments are positional, the results one tensor or a tuple.
+    """
+
+    schema: ClassVar[str]
+    """Name, arguments and results, in the notation of torch.library."""
+
+    kept: ClassVar[tuple[int, ...]] = ()
+    """The outputs, by number, that derivatives need beside the arguments."""
+
+    def allocate(self, *arguments: Any) -> Tensors:
+        """The outputs, empty: their shapes, dtypes and strides, also for fake tensors."""
+        raise NotImplementedError
+
+    def compute(self, outputs: Tensors, *arguments: Any) -> None:
+        """Fill the outputs, by C++; all tensors are plain."""
+        raise NotImplementedError
+
+    def vjp(
+        self, arguments: Arguments, kept: Kept, grads: Gradients, needed: Sequence[bool]
+    ) -> Gradients:
+        """Gradients for all arguments from those of the outputs, None for zero but not only None.
+
+        None also where there is no gradient, or none is `needed`.
+        """
+        raise NotImplementedError
+
+    def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> Tensors:
+        """Tangents of the outputs from those of the arguments, None for zero but not only None."""
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        name, bracket, rest = self.schema.partition("(")
+        definition = torch.library.custom_op(
+            f"logsum::{name}", self.forward, mutates_args=(), schema=bracket + rest
+        )
+        definition.register_fake(self.allocate)
+        definition.register_autograd(self._backward, setup_context=self._remember)
+        definition.register_vmap(self._map)
+        self.registered = getattr(torch.ops.logsum, name).default
+        self.function = _function(name, self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Apply the operator by the path that suits the arguments."""
+        if torch.compiler.is_compiling():
+            return self.registered(*arguments)
+        plain = is_plain(arguments)
+        if wants_gradient(arguments):
+            if plain or forward_ad._current_level >= 0 or _transforms_active():
+                return self.function.apply(*arguments)
+        elif plain:
+            return self.forward(*arguments)
+        elif _transforms_active():
+            return self.function.apply(*arguments)
+        return self.registered(*arguments)
+
+    def forward(self, *arguments: Any) -> Any:
+        """Allocate and compute, on plain tensors."""
+        outputs = self.allocate(*arguments)
+        self.compute(outputs, *arguments)
+        return outputs
+
+    def _remember(self, ctx: Any, inputs: Arguments, output: Tensors) -> None:
+        ctx.is_tensor = [isinstance(argument, Tensor) for argument in inputs]
+        ctx.others = [argument for argument in inputs if not isinstance(argument, Tensor)]
+        ctx.save_for_backward(*self._saved(inputs, output))
+        ctx.set_materialize_grads(False)
+
+    def _saved(self, inputs: Arguments, output: Tensors) -> list[Tensor]:
+        outputs = output if isinstance(output, tuple) else (output,)
+        tensors = [argument for argument in inputs if isinstance(argument, Tensor)]
+        return tensors + [outputs[i] for i in self.kept]
+
+    def _recall(self, ctx: Any) -> tuple[Arguments, Kept]:
+        saved, others = iter(ctx.saved_tensors), iter(ctx.others)
+        arguments = tuple(next(saved) if yes else next(others) for yes in ctx.is_tensor)
+        return arguments, tuple(saved)
+
+    def _backward(self, ctx: Any, *grads: Tensor | None) -> Gradients:
+        arguments, kept = self._recall(ctx)
+        if all(grad is None for grad in grads):
+            return (None,) * len(arguments)
+        return self.vjp(arguments, kept, grads, ctx.needs_input_grad)
+
+    def _map(self, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+        """Put the batch axis in front; an argument without it is expanded, not copied."""
+        batched = [
+            argument
+            if not isinstance(argument, Tensor)
+            else argument.expand(info.batch_size, *argument.shape)
+            if axis is None
+            else argument.movedim(axis, 0)
+            for axis, argument in zip(in_dims, arguments, strict=True)
+        ]
+        outputs = self(*batched)
+        return outputs, (0,) * len(outputs) if isinstance(outputs, tuple) else 0
+
+
+def _function(name: str, operator: Operator) -> type[Function]:
+    class OperatorFunction(Function):
+        generate_vmap_rule = False
+
+        @staticmethod
+        def forward(*arguments: Any) -> Any:
+            if is_plain(arguments):
+                return operator.forward(*arguments)
+            return operator.registered(*arguments)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Arguments, output: Tensors) -> None:
+            operator._remember(ctx, inputs, output)
+            ctx.save_for_forward(*operator._saved(inputs, output))
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Tensor | None) -> Gradients:
+            return operator._backward(ctx, *grads)
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Any) -> Tensors:
+            arguments, kept = operator._recall(ctx)
+            return operator.jvp(arguments, kept, tangents)
+
+        @staticmethod
+        def vmap(
+            info: Any, in_dims: tuple[int | None, ...], *arguments: Any
+        ) -> tuple[Any, Any]:
+            return operator._map(info, in_dims, *arguments)
+
+    OperatorFunction.__name__ = OperatorFunction.__qualname__ = name
+    return OperatorFunction

@@ -1,0 +1,19 @@
+"""The chapters of the tour, in the order in which they are told.
+
+A chapter is a module with ``title``, ``question`` and ``run(context)``; adding one is a line here.
+Modules import optional libraries inside ``run`` and say politely when they are missing.
+"""
+
+from __future__ import annotations
+
+from logsum.tour._model import Chapter
+from logsum.tour.chapters import _calibration, _digits, _logsumexp, _speed
+
+CHAPTERS: dict[str, Chapter] = {
+    "logsumexp": _logsumexp,
+    "speed": _speed,
+    "digits": _digits,
+    "calibration": _calibration,
+}
+
+__all__ = ["CHAPTERS"]

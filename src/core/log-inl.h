@@ -1,0 +1,189 @@
+// Natural logarithms on SIMD words.
+//
+// x = 2^k (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), and log(1 + f) = 2 atanh(s) with
+// s = f / (2 + f), so that |s| < 0.172 and an odd minimax polynomial in s is short
+// (tools/minimax.py). 2 s = f - s f, written so that f itself, which is exact, is the leading term
+// and only corrections of the order f^2 are rounded (the arrangement is K. C. Ng's, fdlibm 1993).
+//
+// Bounds hold on every target, with and without fused multiply-add. A mode that reads subnormal
+// numbers as zero (kernels run in such a mode) makes them zero here too; without it they are right.
+// tests/cpp/log_test.cpp measures all.
+#if defined(LOGSUM_CORE_LOG_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LOGSUM_CORE_LOG_INL_H_
+#undef LOGSUM_CORE_LOG_INL_H_
+#else
+#define LOGSUM_CORE_LOG_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <limits>
+
+#include "core/exp-inl.h"
+#include "core/exp_constants.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// The exponent k of x = 2^k m, m in [sqrt(1/2), sqrt(2)), for positive normal x.
+template <class D>
+struct BinaryExponent {
+  using DU = hn::RebindToUnsigned<D>;
+  using T = hn::TFromD<D>;
+  using TU = hn::TFromD<DU>;
+  using C = ExpConstants<T>;
+
+  static constexpr TU kOne = TU{C::kExponentBias} << C::kMantissaBits;
+  static constexpr TU kFieldMask = ~((TU{1} << C::kMantissaBits) - 1);
+
+  HWY_INLINE BinaryExponent(D d, hn::Vec<D> x) {
+    const DU du;
+    // Adding the distance from sqrt(1/2) to 1 makes the field step at sqrt(1/2), not at 1.
+    const auto stepped = hn::Add(hn::BitCast(du, x), hn::Set(du, kOne - C::kSqrtHalfBits));
+    unit = hn::Sub(hn::And(stepped, hn::Set(du, kFieldMask)), hn::Set(du, kOne));
+    field = hn::ShiftRight<C::kMantissaBits>(stepped);
+    (void)d;
+  }
+
+  // k - shift as a number: 2^p + field, p the mantissa's width, is made by an or.
+  HWY_INLINE hn::Vec<D> Number(D d, hn::Vec<D> shift) const {
+    const auto sum = hn::Or(field, hn::Set(DU(), C::kIntegerBits));
+    return hn::Sub(hn::BitCast(d, sum), hn::Add(hn::Set(d, kNumberOffset), shift));
+  }
+  static constexpr T kNumberOffset = C::kIntegerOne + C::kExponentBias;
+
+  // k as an integer, in the unsigned lanes' two's complement.
+  HWY_INLINE hn::Vec<DU> Integer() const {
+    return hn::Sub(field, hn::Set(DU(), TU{C::kExponentBias}));
+  }
+
+  hn::Vec<DU> unit;   // k in units of the exponent field: subtracted from bits, it divides by 2^k
+  hn::Vec<DU> field;  // k + bias
+};
+
+// k ln 2 + r for integral k and |r| <= 0.35: one rounding of the result and one of r + k Lo.
+template <bool kNear, class D, class V = hn::Vec<D>>
+HWY_INLINE V AddMultipleOfLn2(D d, V k, V r) {
+  using C = ExpConstants<hn::TFromD<D>>;
+#if HWY_NATIVE_FMA
+  return hn::MulAdd(k, hn::Set(d, C::kLn2Hi), hn::MulAdd(k, hn::Set(d, C::kLn2Lo), r));
+#else
+  if constexpr (kNear) {
+    const V low = hn::Add(hn::Mul(k, hn::Set(d, C::kLn2ShortLo)), r);
+    return hn::Add(hn::Mul(k, hn::Set(d, C::kLn2ShortHi)), low);
+  } else if constexpr (sizeof(hn::TFromD<D>) == sizeof(float)) {
+    return ReduceByLn2InDouble(d, r, hn::Neg(k));
+  } else {
+    const V tail = hn::Add(hn::Mul(k, hn::Set(d, C::kLn2Tail)), r);
+    const V low = hn::Add(hn::Mul(k, hn::Set(d, C::kLn2Middle)), tail);
+    return hn::Add(hn::Mul(k, hn::Set(d, C::kLn2Head)), low);
+  }
+#endif
+}
+
+// q of log((1 + s) / (1 - s)) = 2 s + s^3 q(z), z = s^2.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LogQuotient(D d, V z) {
+  const auto& c = ExpConstants<hn::TFromD<D>>::kLog;
+  if constexpr (sizeof(hn::TFromD<D>) == sizeof(float)) {
+    return hn::MulAdd(hn::MulAdd(hn::Set(d, c[2]), z, hn::Set(d, c[1])), z, hn::Set(d, c[0]));
+  } else {
+    const V z2 = hn::Mul(z, z);
+    const V p01 = hn::MulAdd(hn::Set(d, c[1]), z, hn::Set(d, c[0]));
+    const V p23 = hn::MulAdd(hn::Set(d, c[3]), z, hn::Set(d, c[2]));
+    const V p45 = hn::MulAdd(hn::Set(d, c[5]), z, hn::Set(d, c[4]));
+    const V p46 = hn::MulAdd(hn::Set(d, c[6]), z2, p45);
+    return hn::MulAdd(hn::MulAdd(p46, z2, p23), z2, p01);
+  }
+}
+
+// log(1 + f + error) for f in [sqrt(1/2) - 1, sqrt(2) - 1], error of the order of f's ulp.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LogReduced(D d, V f, V error) {
+  using T = hn::TFromD<D>;
+  const V s = hn::Div(f, hn::Add(f, hn::Set(d, T{2})));
+  const V z = hn::Mul(s, s);
+  const V half_square = hn::Mul(hn::Mul(f, hn::Set(d, T{0.5})), f);
+  const V sum = hn::MulAdd(LogQuotient(d, z), z, half_square);
+  return hn::Sub(f, hn::Sub(hn::NegMulAdd(s, sum, half_square), error));
+}
+
+// `result`, but x itself for +inf and NaN, -inf for zero of either sign, and NaN for x < 0.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V WithLogSpecials(D d, V x, V result) {
+  using Limits = std::numeric_limits<hn::TFromD<D>>;
+  const V infinity = hn::Set(d, Limits::infinity());
+  const V nan = hn::Set(d, Limits::quiet_NaN());
+  const V zero = hn::Zero(d);
+  const V not_positive = hn::IfThenElse(hn::Eq(x, zero), hn::Neg(infinity), nan);
+  result = hn::IfThenElse(hn::Lt(x, infinity), result, x);
+  return hn::IfThenElse(hn::Gt(x, zero), result, not_positive);
+}
+
+// log(x 2^n) up to WithLogSpecials; n is null for n = 0.
+template <bool kScaled, class D, class V = hn::Vec<D>>
+HWY_INLINE V LogTimesPower(D d, V x, V n) {
+  using T = hn::TFromD<D>;
+  using C = ExpConstants<T>;
+  const hn::RebindToUnsigned<D> du;
+  // Subnormal numbers become normal by a factor of 2^p.
+  const auto small = hn::Lt(x, hn::Set(d, std::numeric_limits<T>::min()));
+  const V normal = hn::IfThenElse(small, hn::Mul(x, hn::Set(d, C::kIntegerOne)), x);
+  const BinaryExponent<D> exponent(d, normal);
+  V k = exponent.Number(d, hn::IfThenElseZero(small, hn::Set(d, T{C::kMantissaBits})));
+  if constexpr (kScaled) k = hn::Add(k, n);
+  const V mantissa = hn::BitCast(d, hn::Sub(hn::BitCast(du, normal), exponent.unit));
+  const V f = hn::Sub(mantissa, hn::Set(d, T{1}));
+  const V r = LogReduced(d, f, hn::Zero(d));
+  return WithLogSpecials(d, x, AddMultipleOfLn2<!kScaled>(d, k, r));
+}
+
+// log(x). At most 1.5 ulp for every x > 0. log(+-0) = -inf, log(+inf) = +inf, NaN for NaN, x < 0.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Log(D d, V x) {
+  return LogTimesPower<false>(d, x, hn::Zero(d));
+}
+
+// log(x 2^n) = log(x) + n ln 2 for integral n, rounded as if it were one logarithm. At most 1.5 ulp
+// for |n| < 2^22 (float32) or 2^30 (float64). Special values of x as in Log, whatever finite n is.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LogScaled(D d, V x, V n) {
+  return LogTimesPower<true>(d, x, n);
+}
+
+// log(1 + x). At most 1.5 ulp for every x > -1, and x itself where |x| is below the square root of
+// the smallest number, -0 included. log1p(-1) = -inf, log1p(+inf) = +inf, NaN for NaN and x < -1.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Log1p(D d, V x) {
+  using T = hn::TFromD<D>;
+  using C = ExpConstants<T>;
+  using Exponent = BinaryExponent<D>;
+  const hn::RebindToUnsigned<D> du;
+  const V one = hn::Set(d, T{1});
+  // The rounding of 1 + x can only move it to a neighbouring k, never harm f: that is
+  // 2^-k x + (2^-k - 1), both exact while 2^-k matters, and for k = 0 it is x itself.
+  const V sum = hn::Add(one, x);
+  const Exponent exponent(d, sum);
+  const V scaled = hn::BitCast(d, hn::Sub(hn::BitCast(du, x), exponent.unit));
+  const auto inverse_bits = hn::Sub(hn::Set(du, Exponent::kOne), exponent.unit);
+  const V inverse = hn::IfThenElseZero(hn::Lt(x, hn::Set(d, C::kOneIsLost)), hn::BitCast(d, inverse_bits));
+  const V shift = hn::Sub(inverse, one);
+  const V f = hn::Add(scaled, shift);
+  // What that addition rounded off (Knuth's TwoSum).
+  const V shift_seen = hn::Sub(f, scaled);
+  const V scaled_seen = hn::Sub(f, shift_seen);
+  const V error = hn::Add(hn::Sub(scaled, scaled_seen), hn::Sub(shift, shift_seen));
+  const V k = exponent.Number(d, hn::Zero(d));
+  const V result = AddMultipleOfLn2<true>(d, k, LogReduced(d, f, error));
+  return hn::CopySign(WithLogSpecials(d, sum, result), x);
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace logsum
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

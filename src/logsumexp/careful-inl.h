@@ -1,0 +1,87 @@
+// The slices that the fast kernels refuse: a maximum of +inf, or one so large that its exponent is
+// not exact any more (people write zero as -1e38).
+//
+// One slice at a time, in double, by the direct shift with the maximum; slow, and right on any
+// input. log and exp are the standard library's.
+#if defined(LOGSUM_LOGSUMEXP_CAREFUL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LOGSUM_LOGSUMEXP_CAREFUL_INL_H_
+#undef LOGSUM_LOGSUMEXP_CAREFUL_INL_H_
+#else
+#define LOGSUM_LOGSUMEXP_CAREFUL_INL_H_
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "hwy/highway.h"
+#include "logsumexp/block-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum::reduction::HWY_NAMESPACE {
+
+inline constexpr std::int64_t kCarefulBlock = 1024;
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// visit(x) for the elements of one kept index in a segment; `scratch` holds kCarefulBlock.
+template <class Real, class Visit>
+void ForEachTerm(const BlockAccess<Real>& input, std::int64_t kept, Segment segment,
+                 const Visit& visit) {
+  for (std::int64_t k = segment.begin; k < segment.end; k += kCarefulBlock) {
+    const std::int64_t depth = std::min(kCarefulBlock, segment.end - k);
+    const Real* const x = input.Read(kept, k, depth, 1, Real(0)).data;
+    for (std::int64_t i = 0; i < depth; ++i) visit(static_cast<double>(x[i]));
+  }
+}
+
+// e^(x - max), with the difference of equal infinities zero.
+inline double ShiftedExp(double x, double max) {
+  if (x == -kInfinity) return 0.0;
+  return x == max ? 1.0 : std::exp(x - max);
+}
+
+template <class Real>
+Partial CarefulReduce(const BlockAccess<Real>& input, std::int64_t kept, Segment segment) {
+  double max = -kInfinity;
+  bool has_nan = false;
+  ForEachTerm(input, kept, segment, [&](double x) {
+    has_nan |= std::isnan(x);
+    max = std::max(max, x);
+  });
+  if (has_nan) return {std::numeric_limits<double>::quiet_NaN(), 0};
+  if (max == -kInfinity) return {max, 0};
+  double sum = 0, compensation = 0;
+  bool max_kept_apart = false;
+  ForEachTerm(input, kept, segment, [&](double x) {
+    if (x == max && !max_kept_apart) {
+      max_kept_apart = true;
+      return;
+    }
+    const double term = max == kInfinity && x != max ? 0.0 : ShiftedExp(x, max);
+    const double next = sum + term;
+    compensation += std::abs(sum) >= term ? (sum - next) + term : (term - next) + sum;
+    sum = next;
+  });
+  return {max, sum + compensation};
+}
+
+// The number of +inf terms of a slice, which share its probability.
+template <class Real>
+double CountInfinite(const BlockAccess<Real>& input, std::int64_t kept, Segment segment) {
+  double count = 0;
+  ForEachTerm(input, kept, segment, [&](double x) { count += x == kInfinity; });
+  return count;
+}
+
+// The probability of x where the fast kernels do not apply. `shares`: CountInfinite, for lse +inf.
+inline double CarefulProbability(double x, double lse, double shares) {
+  if (std::isnan(x) || std::isnan(lse)) return std::numeric_limits<double>::quiet_NaN();
+  if (x == -kInfinity || lse == -kInfinity) return 0.0;
+  if (lse == kInfinity) return x == lse ? 1.0 / shares : 0.0;
+  return std::exp(std::min(x - lse, 0.0));
+}
+
+}  // namespace logsum::reduction::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

@@ -1,0 +1,77 @@
+#include "logsumexp/plan.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace logsum::reduction {
+namespace {
+
+// Rows shorter than this are transposed into lanes: a horizontal sum a row would cost more.
+constexpr std::int64_t kShortRow = 64;
+// About the elements of one task: enough to hide its start, few enough to balance threads.
+constexpr std::int64_t kTaskElements = 16384;
+// Long reductions are cut when the tiles alone could not keep many threads busy.
+constexpr std::int64_t kManyTiles = 256;
+constexpr std::int64_t kSegmentElements = 32768;
+// Below this, one core finishes before a second one has woken up.
+constexpr std::int64_t kSerialElements = 32768;
+
+std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+Partial Merge(const Partial& a, const Partial& b) {
+  if (std::isnan(a.max) || std::isnan(b.max) || std::isnan(a.rest) || std::isnan(b.rest)) {
+    return {std::numeric_limits<double>::quiet_NaN(), 0};
+  }
+  const Partial& large = a.max >= b.max ? a : b;
+  const Partial& small = a.max >= b.max ? b : a;
+  if (std::isinf(small.max) && small.max < 0) return large;  // also when both are empty
+  // Equal maxima may both be +inf, whose difference is NaN.
+  const double scale = small.max == large.max ? 1.0 : std::exp(small.max - large.max);
+  return {large.max, large.rest + scale * (1.0 + small.rest)};
+}
+
+double Value(const Partial& partial) {
+  return partial.max + (std::isinf(partial.max) ? 0.0 : std::log1p(partial.rest));
+}
+
+Plan MakePlan(std::span<const Tensor* const, kNumSlots> slots, std::span<const bool> is_reduced) {
+  Plan plan;
+  std::array<OperandView, kNumSlots> views;
+  for (std::size_t i = 0; i < kNumSlots; ++i) {
+    if (slots[i] == nullptr) continue;
+    views[i] = {slots[i], i == kLse || i == kSign || i == kLseGrad};
+    plan.operands[i] = {static_cast<std::byte*>(slots[i]->data), slots[i]->dtype};
+  }
+  plan.space = MakeIterationSpace(slots[kInput]->shape, is_reduced, views);
+
+  const IterationSpace& space = plan.space;
+  if (space.num_kept == 0) return plan;
+  const Axis kept = space.kept.Inner();
+  const Axis reduced = space.reduced.Inner();
+  plan.by_lanes = kept.size > 1 && (space.num_reduced < kShortRow ||
+                                    std::abs(kept.stride[kInput]) <
+                                        std::abs(reduced.stride[kInput]));
+  plan.tile_width = plan.by_lanes
+                        ? kMaxTileWidth
+                        : std::clamp<std::int64_t>(kTaskElements / (space.num_reduced + 1), 1,
+                                                   kMaxTileWidth);
+  plan.tiles_inner = CeilDiv(kept.size, plan.tile_width);
+  plan.num_tiles = space.num_kept / kept.size * plan.tiles_inner;
+
+  const std::int64_t segment =
+      plan.by_lanes ? std::max<std::int64_t>(kSegmentElements / plan.tile_width, 1)
+                    : kSegmentElements;
+  plan.num_segments =
+      plan.num_tiles < kManyTiles ? std::max<std::int64_t>(CeilDiv(space.num_reduced, segment), 1) : 1;
+  plan.segment_size = plan.num_segments == 1 ? space.num_reduced : segment;
+  return plan;
+}
+
+int ThreadsFor(const Plan& plan, int requested) {
+  return plan.NumElements() < kSerialElements ? 1 : requested;
+}
+
+}  // namespace logsum::reduction

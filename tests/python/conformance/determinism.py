@@ -1,0 +1,65 @@
+"""The same bits for every thread count, and from one call to the next, on each CPU target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conformance.case import WORDS, Case
+from conformance.derivative import cotangents_for, differentiate, leaves
+from conformance.machine import cpu_target, cpu_targets, threads
+from conformance.report import check, require
+from conformance.sample import Kind, Sample, bits
+
+THREADS = (1, 2, 3, 5)
+
+
+class DeterminismChecks(Case):
+    """Partition and fold order depend on shapes only."""
+
+    def everything(self, sample: Sample, kind: Kind) -> list[Any]:
+        """Return the outputs, and the gradients where there are any."""
+        arguments = kind.arrays(sample)
+        if kind.library == "numpy" or not self.differentiable:
+            return list(self.outputs(arguments, sample))
+        marked = leaves(self, arguments)
+        outputs = self.outputs(marked, sample)
+        smooth = [outputs[k] for k in self.smooth]
+        gradients = differentiate(self, smooth, marked, cotangents_for(smooth))
+        return [x.detach() for x in (*outputs, *gradients)]
+
+    def same_bits(self, sample: Sample, kind: Kind, where: str) -> None:
+        """Fail unless every thread count, and a second call, give the same bits."""
+        with threads(1):
+            first = self.everything(sample, kind)
+        for count in (*THREADS, THREADS[-1]):
+            with threads(count):
+                again = self.everything(sample, kind)
+            for index, (one, other) in enumerate(zip(first, again, strict=True)):
+                place = f"{where} {count} threads, result {index}"
+                require(bits(one) == bits(other), f"the bits of {one}", other, place)
+
+    @check(hook="larges", dtypes=("float32",))
+    def test_threads(self, sample: Sample, kind: Kind) -> None:
+        """Large arguments, which threads share, and their gradients."""
+        self.same_bits(sample, kind, "")
+
+    @check(dtypes=WORDS)
+    def test_targets(self, sample: Sample, kind: Kind) -> None:
+        """Each CPU target is within tolerance and reproduces itself."""
+        for name in cpu_targets():
+            with cpu_target(name):
+                arguments = kind.arrays(sample)
+                self.judge_outputs(arguments, sample, kind, where=name)
+                if self.differentiable:
+                    marked = leaves(self, arguments)
+                    outputs = self.smooth_outputs(marked, sample)
+                    cotangents = cotangents_for(outputs)
+                    got = differentiate(self, outputs, marked, cotangents)
+                    self.judge_gradients(cotangents, marked, sample, kind, got, name)
+
+    @check(hook="larges", dtypes=("float32",))
+    def test_targets_threads(self, sample: Sample, kind: Kind) -> None:
+        """Each CPU target has one answer for every thread count."""
+        for name in cpu_targets():
+            with cpu_target(name):
+                self.same_bits(sample, kind, name)

@@ -1,0 +1,98 @@
+"""The peak of memory during a call, against what the operation says it needs."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conformance.case import Case
+from conformance.derivative import cotangents_for, differentiate, leaves
+from conformance.machine import threads
+from conformance.report import check, require
+from conformance.sample import Kind, Sample, is_array, raw
+
+# Page tables, code that is paged in, and the granularity with which the kernel counts.
+SLACK = 2 << 20
+_SELF = Path("/proc/self")
+
+
+def _resident(field: str) -> int:
+    found = re.search(rf"{field}:\s+(\d+) kB", (_SELF / "status").read_text())
+    assert found is not None
+    return int(found[1]) << 10
+
+
+class Peak:
+    """Measures the growth of the resident set from its start to its highest, in bytes.
+
+    Unlike tracemalloc or a profiler, this sees every allocator: NumPy's, torch's and the
+    library's own.
+    """
+
+    def __init__(self) -> None:
+        gc.collect()
+        try:
+            ctypes.CDLL(None).malloc_trim(0)  # memory freed before would hide what is allocated
+            (_SELF / "clear_refs").write_text("5")  # resets VmHWM
+        except (AttributeError, OSError):
+            pytest.skip("the peak of memory is read from Linux's /proc with glibc")
+        self._start = _resident("VmRSS")
+
+    def bytes(self) -> int:
+        """Return the growth so far."""
+        return _resident("VmHWM") - self._start
+
+
+def _size(arrays: Any) -> int:
+    return sum(raw(x).nbytes for x in arrays if is_array(x))
+
+
+class MemoryChecks(Case):
+    """No buffer beyond what the operation states."""
+
+    def judge_peak(self, peak: Peak, results: list[Any], sample: Sample, kind: Kind) -> None:
+        """Fail if more was allocated than the results and the allowance."""
+        allowed = _size(results) + self.allowance(sample, kind)
+        got = peak.bytes()
+        expected = f"at most {allowed >> 10} kB and {SLACK >> 10} kB of slack"
+        require(got <= allowed + SLACK, expected, f"{got >> 10} kB")
+
+    @check(hook="heavies", libraries=("numpy", "torch"), dtypes=("float32",))
+    def test_memory(self, sample: Sample, kind: Kind) -> None:
+        """A call needs its results and the allowance."""
+        arguments = _touched(kind.arrays(sample))
+        for count in (1, 4):
+            with threads(count):
+                self.outputs(kind.arrays(self.samples()[0]), self.samples()[0])
+                peak = Peak()
+                results = self.outputs(arguments, sample)
+                self.judge_peak(peak, list(results), sample, kind)
+                del results
+
+    @check(hook="heavy_differentiables", dtypes=("float32",))
+    def test_memory_gradient(self, sample: Sample, kind: Kind) -> None:
+        """A gradient needs its own size beside that, and nothing large is kept for it."""
+        marked = leaves(self, _touched(kind.arrays(sample)))
+        cotangents = cotangents_for(self.smooth_outputs(marked, sample))
+        peak = Peak()
+        outputs = self.outputs(marked, sample)
+        gradients = differentiate(self, [outputs[k] for k in self.smooth], marked, cotangents)
+        self.judge_peak(peak, [*outputs, *gradients], sample, kind)
+
+    def heavy_differentiables(self) -> list[Sample]:
+        """Return the heavy samples that are differentiated."""
+        return self.heavies() if self.differentiable else []
+
+
+def _touched(arguments: list[Any]) -> list[Any]:
+    """Read every page of the arguments, so that they are resident before the call."""
+    for values in arguments:
+        if is_array(values):
+            np.add.reduce(raw(values), axis=None)
+    return arguments

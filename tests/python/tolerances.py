@@ -1,0 +1,109 @@
+"""The families of tolerances, each named once with its reason (docs/numerics.md, "Error").
+
+A bound has up to four parts, all for the dtype that the arithmetic runs in (float32 for the half
+types, which only store):
+
+* `ulps` of the expected value in the dtype that stores it: the rounding of the result itself;
+* `absolute`: what a sum of exponentials may be off, a relative error inside a logarithm;
+* `relative` and `magnitude`, in roundings (2^-24 or 2^-53) of the expected value: `magnitude` is
+  multiplied by the largest finite |input| or |lse|, because exp(a - lse) turns the rounding of a
+  stored lse into a relative error;
+* results below the smallest normal number may be flushed to zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+# Digits after the leading one, smallest normal exponent, largest finite value.
+_MANTISSA = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
+_EXPONENT = {"float16": -14, "bfloat16": -126, "float32": -126, "float64": -1022}
+_ROUNDING = {"float32": 2.0**-24, "float64": 2.0**-53}
+
+
+def arithmetic(dtype: str) -> str:
+    """Return the dtype that arithmetic on `dtype` runs in."""
+    return "float64" if dtype == "float64" else "float32"
+
+
+def largest(dtype: str) -> float:
+    """Return the largest finite value."""
+    digits = _MANTISSA[dtype]
+    return (2 - 2.0**-digits) * 2.0 ** (15 if dtype == "float16" else -_EXPONENT[dtype] + 1)
+
+
+def ulp(value: npt.NDArray[np.float64], dtype: str) -> npt.NDArray[np.float64]:
+    """Return the distance of neighbours in `dtype` at each finite value."""
+    exponent = np.frexp(value)[1] - 1
+    return np.ldexp(1.0, np.maximum(exponent, _EXPONENT[dtype]) - _MANTISSA[dtype])
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """One family: how far a result of finite value may lie from the exact one."""
+
+    name: str
+    reason: str
+    ulps: float = 0.5
+    absolute: tuple[float, float] = (0.0, 0.0)  # of float32 and of float64 arithmetic
+    relative: float = 0.0
+    magnitude: float = 0.0
+    overall: bool = False  # measure `relative` by the largest expected value of the array
+
+    def bound(
+        self, expected: npt.NDArray[np.float64], dtype: str, magnitude: float = 0.0
+    ) -> npt.NDArray[np.float64]:
+        """Return the largest error allowed at each finite expected value."""
+        kind = arithmetic(dtype)
+        size = np.abs(expected)
+        if self.overall and size.size:
+            size = np.full_like(size, size.max())
+        roundings = self.relative + self.magnitude * magnitude
+        return (
+            self.ulps * ulp(expected, dtype)
+            + self.absolute[kind == "float64"]
+            + _ROUNDING[kind] * roundings * size
+            + 2.0 ** _EXPONENT[kind]
+        )
+
+
+LOG_SUM = Tolerance(
+    "log-sum",
+    "half an ulp of the result, and a few roundings of the sum inside the logarithm",
+    absolute=(4e-7, 8e-16),
+)
+NEAR_ZERO = Tolerance(
+    "near zero",
+    "where one term dominates, log1p of the rest keeps a few ulp of the result itself",
+    ulps=4,
+)
+SIGNED_SUM = Tolerance(
+    "signed sum",
+    "cancellation multiplies the sum's roundings by sum |b| e^a / |sum b e^a|: at most 30 here",
+    absolute=(1.2e-5, 2.4e-14),
+)
+SHARE = Tolerance(
+    "share",
+    "exp(a - lse) from a stored lse: |lse| roundings, and a few of exp and of the sum",
+    ulps=1,
+    relative=8,
+    magnitude=1,
+)
+GRADIENT = Tolerance(
+    "gradient",
+    "shares times incoming gradients, whose sums cancel: roundings of the largest entry",
+    ulps=1,
+    relative=24,
+    magnitude=4,
+    overall=True,
+)
+SAME_MATHS = Tolerance(
+    "same maths",
+    "two routes through float64 to one derivative: roundings of the largest entry",
+    relative=2**10,
+    magnitude=8,
+    overall=True,
+)
