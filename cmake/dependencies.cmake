@@ -41,7 +41,9 @@ function(logsum_fetch package)
     string(REGEX MATCH "^([^=]+)=(.*)$" _ ${setting})
     set(${CMAKE_MATCH_1} ${CMAKE_MATCH_2})
   endforeach()
-  set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)  # lets the settings above win over the release's options
+  # Let the settings above win over the release's option() and set(CACHE) of the same names.
+  set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)
+  set(CMAKE_POLICY_DEFAULT_CMP0126 NEW)
   set(CMAKE_POSITION_INDEPENDENT_CODE ON)
   set(BUILD_TESTING OFF)
   include(FetchContent)

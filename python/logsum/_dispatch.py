@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 def torch_face(*arrays: object) -> ModuleType | None:
-    """`logsum.torch` if one of the arrays is a tensor, else None.
+    """The face for PyTorch if one of the arrays is a tensor, else None.
 
     Whoever holds a tensor has imported torch, so this package never does.
     """
@@ -17,5 +17,5 @@ def torch_face(*arrays: object) -> ModuleType | None:
         return None
     for array in arrays:
         if isinstance(array, torch.Tensor):
-            return importlib.import_module("logsum.torch")
+            return importlib.import_module("logsum.torch._face")
     return None

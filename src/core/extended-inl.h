@@ -9,10 +9,10 @@
 //   ToLog           log(f) + n ln 2
 //
 // Normalised means: fraction 0 with exponent kZeroExponent, or |fraction| in [sqrt(1/2), sqrt(2))
-// up to rounding. Exponents of finite numbers are far from the saturated ones: |n| <= 2^27 is safe
-// everywhere, which is the product of five numbers out of SplitExp. Infinity is the exponent
-// kInfiniteExponent with an ordinary fraction, so that zero absorbs it: 0 times inf is 0, as -inf +
-// inf is -inf in the log semiring. NaN is a NaN fraction.
+// up to rounding. Finite numbers keep |exponent| <= 2^27, products included: that is five factors
+// out of SplitExp. Infinity is the exponent kInfiniteExponent with an ordinary fraction, so that
+// zero absorbs it: 0 times inf is 0, as -inf + inf is -inf in the log semiring. NaN is a NaN
+// fraction.
 #if defined(LOGSUM_CORE_EXTENDED_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGSUM_CORE_EXTENDED_INL_H_
 #undef LOGSUM_CORE_EXTENDED_INL_H_

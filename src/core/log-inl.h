@@ -39,13 +39,12 @@ struct BinaryExponent {
   static constexpr TU kOne = TU{C::kExponentBias} << C::kMantissaBits;
   static constexpr TU kFieldMask = ~((TU{1} << C::kMantissaBits) - 1);
 
-  HWY_INLINE BinaryExponent(D d, hn::Vec<D> x) {
+  HWY_INLINE BinaryExponent(D /*d*/, hn::Vec<D> x) {
     const DU du;
     // Adding the distance from sqrt(1/2) to 1 makes the field step at sqrt(1/2), not at 1.
     const auto stepped = hn::Add(hn::BitCast(du, x), hn::Set(du, kOne - C::kSqrtHalfBits));
     unit = hn::Sub(hn::And(stepped, hn::Set(du, kFieldMask)), hn::Set(du, kOne));
     field = hn::ShiftRight<C::kMantissaBits>(stepped);
-    (void)d;
   }
 
   // k - shift as a number: 2^p + field, p the mantissa's width, is made by an or.

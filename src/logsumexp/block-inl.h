@@ -13,8 +13,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <type_traits>
 
 #include "core/dtype.hpp"
+#include "core/transpose-inl.h"
 #include "hwy/highway.h"
 #include "logsumexp/plan.hpp"
 
@@ -159,6 +161,11 @@ class BlockAccess {
         [&](const Storage* from, std::int64_t k_step, std::int64_t lane_step, std::int64_t done,
             std::int64_t length) {
           Real* const HWY_RESTRICT to = scratch_ + done * stride;
+          if constexpr (std::is_same_v<Storage, Real>) {
+            if (k_step == 1 && width > 1) {  // short rows into lanes
+              return logsum::HWY_NAMESPACE::Transpose(from, lane_step, width, length, to, stride);
+            }
+          }
           ForEachElement(length, width, k_step, lane_step, stride,
                          [&](std::int64_t index, std::int64_t offset) {
                            to[index] = static_cast<Real>(ToFloat(from[offset]));
@@ -175,6 +182,11 @@ class BlockAccess {
             std::int64_t length) {
           Storage* const to = const_cast<Storage*>(memory);
           const Real* const HWY_RESTRICT from = scratch_ + done * stride;
+          if constexpr (std::is_same_v<Storage, Real>) {
+            if (k_step == 1 && width > 1) {
+              return logsum::HWY_NAMESPACE::Transpose(from, stride, length, width, to, lane_step);
+            }
+          }
           ForEachElement(length, width, k_step, lane_step, stride,
                          [&](std::int64_t index, std::int64_t offset) {
                            if constexpr (sizeof(Real) == sizeof(double)) {
@@ -208,15 +220,19 @@ class BlockAccess {
 };
 
 // One value for each kept index of a tile: the lse, its sign, its gradient.
-inline double ReadKept(const Plan& plan, Slot slot, std::int64_t kept) {
-  return VisitFloating(plan.operands[slot].dtype, [&](auto storage) -> double {
-    return ToFloat(*AddressOf<decltype(storage)>(plan, slot, kept, 0));
+inline void ReadKept(const Plan& plan, Slot slot, const Tile& tile, double* values) {
+  const std::int64_t step = plan.space.kept.Inner().stride[slot];
+  VisitFloating(plan.operands[slot].dtype, [&](auto storage) {
+    const auto* const from = AddressOf<decltype(storage)>(plan, slot, tile.first, 0);
+    for (std::int64_t i = 0; i < tile.width; ++i) values[i] = ToFloat(from[i * step]);
   });
 }
-inline void WriteKept(const Plan& plan, Slot slot, std::int64_t kept, double value) {
+inline void WriteKept(const Plan& plan, Slot slot, const Tile& tile, const double* values) {
+  const std::int64_t step = plan.space.kept.Inner().stride[slot];
   VisitFloating(plan.operands[slot].dtype, [&](auto storage) {
     using Storage = decltype(storage);
-    *const_cast<Storage*>(AddressOf<Storage>(plan, slot, kept, 0)) = FromDouble<Storage>(value);
+    auto* const to = const_cast<Storage*>(AddressOf<Storage>(plan, slot, tile.first, 0));
+    for (std::int64_t i = 0; i < tile.width; ++i) to[i * step] = FromDouble<Storage>(values[i]);
   });
 }
 

@@ -15,6 +15,7 @@
 
 #include "core/exp-inl.h"
 #include "hwy/highway.h"
+#include "logsumexp/block-inl.h"
 #include "logsumexp/kernels.hpp"
 #include "logsumexp/sum-inl.h"
 
@@ -92,21 +93,16 @@ HWY_INLINE V MapVector(const ExpScaled<D>& exp, const ParamVectors<D>& params, V
   }
 }
 
-// y[0, count) from x and g. kPerLane: element i belongs to slice lane + i, and count is a whole
-// number of vectors; otherwise all belong to slice `lane`.
-template <MapKind kKind, bool kPerLane, class D, class T = hn::TFromD<D>>
-HWY_INLINE void MapRun(D d, const SliceParams<T>& params, std::int64_t lane, std::int64_t count,
+// y[0, count) from x and g, all elements of slice `lane`.
+template <MapKind kKind, class D, class T = hn::TFromD<D>>
+HWY_INLINE void MapRow(D d, const SliceParams<T>& params, std::int64_t lane, std::int64_t count,
                        const T* HWY_RESTRICT x, const T* HWY_RESTRICT g, T* HWY_RESTRICT y) {
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  ParamVectors<D> values = LoadParams<kPerLane>(d, params, lane);
-  ExpScaled<D> exp(d, values.exponent);
+  const ParamVectors<D> values = LoadParams<false>(d, params, lane);
+  const ExpScaled<D> exp(d, values.exponent);
   std::int64_t i = 0;
   for (; i + lanes <= count; i += lanes) {
-    if constexpr (kPerLane) {
-      values = LoadParams<true>(d, params, lane + i);
-      exp = ExpScaled<D>(d, values.exponent);
-    }
     const V grad = kReadsGrad<kKind> ? hn::LoadU(d, g + i) : hn::Zero(d);
     hn::StoreU(MapVector<kKind>(exp, values, hn::LoadU(d, x + i), grad), d, y + i);
   }
@@ -115,6 +111,26 @@ HWY_INLINE void MapRun(D d, const SliceParams<T>& params, std::int64_t lane, std
     const V grad = kReadsGrad<kKind> ? LoadTail(d, g + i, count - i) : hn::Zero(d);
     hn::Store(MapVector<kKind>(exp, values, LoadTail(d, x + i, count - i), grad), d, tail);
     for (std::int64_t j = 0; i + j < count; ++j) y[i + j] = tail[j];
+  }
+}
+
+// The same for a block of rows of lanes, each lane a slice; a whole number of vectors wide. Row after
+// row, as memory has them: writing down columns costs more than loading the parameters again.
+template <MapKind kKind, class D, class T = hn::TFromD<D>>
+HWY_INLINE void MapLanes(D d, const SliceParams<T>& params, std::int64_t depth, std::int64_t width,
+                         Block<const T> x, Block<const T> g, Block<T> y) {
+  using V = hn::Vec<D>;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t k = 0; k < depth; ++k) {
+    const T* const x_row = x.data + k * x.row_stride;
+    const T* const g_row = kReadsGrad<kKind> ? g.data + k * g.row_stride : nullptr;
+    T* const y_row = y.data + k * y.row_stride;
+    for (std::int64_t i = 0; i < width; i += lanes) {
+      const ParamVectors<D> values = LoadParams<true>(d, params, i);
+      const ExpScaled<D> exp(d, values.exponent);
+      const V grad = kReadsGrad<kKind> ? hn::LoadU(d, g_row + i) : hn::Zero(d);
+      hn::StoreU(MapVector<kKind>(exp, values, hn::LoadU(d, x_row + i), grad), d, y_row + i);
+    }
   }
 }
 
@@ -169,9 +185,8 @@ HWY_INLINE void AddGradRow(D d, const SliceParams<T>& params, std::int64_t lane,
 // The same for a block of at most kChain rows of lanes; hi and lo are arrays over the lanes.
 template <MapKind kKind, class D, class T = hn::TFromD<D>>
 HWY_INLINE void AddGradLanes(D d, const SliceParams<T>& params, std::int64_t depth,
-                             std::int64_t width, const T* HWY_RESTRICT x, std::int64_t x_stride,
-                             const T* HWY_RESTRICT g, std::int64_t g_stride, T* HWY_RESTRICT hi,
-                             T* HWY_RESTRICT lo) {
+                             std::int64_t width, Block<const T> x, Block<const T> g,
+                             T* HWY_RESTRICT hi, T* HWY_RESTRICT lo) {
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (std::int64_t i = 0; i < width; i += lanes) {
@@ -179,8 +194,8 @@ HWY_INLINE void AddGradLanes(D d, const SliceParams<T>& params, std::int64_t dep
     const ExpScaled<D> exp(d, values.exponent);
     V sum = hn::Zero(d);
     for (std::int64_t k = 0; k < depth; ++k) {
-      sum = hn::Add(sum, GradTerm<kKind>(exp, values, hn::LoadU(d, x + k * x_stride + i),
-                                         hn::LoadU(d, g + k * g_stride + i)));
+      sum = hn::Add(sum, GradTerm<kKind>(exp, values, hn::LoadU(d, x.data + k * x.row_stride + i),
+                                         hn::LoadU(d, g.data + k * g.row_stride + i)));
     }
     V high = hn::Load(d, hi + i), low = hn::Load(d, lo + i);
     Accumulate(high, low, sum);

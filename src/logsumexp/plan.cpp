@@ -12,7 +12,7 @@ constexpr std::int64_t kShortRow = 64;
 // About the elements of one task: enough to hide its start, few enough to balance threads.
 constexpr std::int64_t kTaskElements = 16384;
 // Long reductions are cut when the tiles alone could not keep many threads busy.
-constexpr std::int64_t kManyTiles = 256;
+constexpr std::int64_t kManyTiles = 32;
 constexpr std::int64_t kSegmentElements = 32768;
 // Below this, one core finishes before a second one has woken up.
 constexpr std::int64_t kSerialElements = 32768;

@@ -48,7 +48,9 @@ class TileKernel {
                .addend = scope_.Take<Real>(kMaxTileWidth)};
     partial_max_ = scope_.Take<double>(kMaxTileWidth);
     rest_ = scope_.Take<double>(kMaxTileWidth);
+    log_sum_ = scope_.Take<double>(kMaxTileWidth);
     lse_ = scope_.Take<double>(kMaxTileWidth);
+    addend_ = scope_.Take<double>(kMaxTileWidth);
     careful_ = scope_.Take<bool>(kMaxTileWidth);
   }
 
@@ -89,24 +91,16 @@ class TileKernel {
   }
   void LoadPartials() {
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) SetPartial(lane, PartialAt(0, lane));
+    FinishLse();
   }
 
+  // The lse, in lse_ and in memory.
   void WriteLse() {
-    using DD = hn::ScalableTag<double>;
-    constexpr DD dd;
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(dd));
-    for (std::int64_t i = 0; i < tile_.width; i += lanes) {
-      const auto log_sum = logsum::HWY_NAMESPACE::Log1p(dd, hn::Load(dd, rest_ + i));
-      hn::Store(log_sum, dd, lse_ + i);
-    }
-    for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      const bool infinite = std::isinf(partial_max_[lane]);
-      WriteKept(plan_, kLse, tile_.first + lane,
-                infinite ? partial_max_[lane] : partial_max_[lane] + lse_[lane]);
-    }
+    FinishLse();
+    WriteKept(plan_, kLse, tile_, lse_);
   }
 
-  // Parameters of softmax and log_softmax, from the partial results.
+  // Parameters of softmax and log_softmax, from the partial results and the lse.
   void PrepareForward() {
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
       careful_[lane] = !(std::abs(partial_max_[lane]) <= kMaxMagnitude);
@@ -120,18 +114,14 @@ class TileKernel {
       const auto scaled_max = ScaledExp(dd, i, LoadAsDouble(dd, params_.top + i));
       const auto sum = hn::Add(hn::Set(dd, 1.0), hn::Load(dd, rest_ + i));
       StoreAsReal(dd, hn::Div(hn::Set(dd, 1.0), hn::Mul(scaled_max, sum)), params_.factor + i);
-      StoreAsReal(dd, logsum::HWY_NAMESPACE::Log1p(dd, hn::Load(dd, rest_ + i)),
-                  params_.addend + i);
+      StoreAsReal(dd, hn::Load(dd, log_sum_ + i), params_.addend + i);
     });
-    for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      lse_[lane] = Value({partial_max_[lane], rest_[lane]});
-    }
   }
 
   // Parameters of a gradient, from the stored lse; `addend` comes with AddIncoming().
   void PrepareBackward() {
+    ReadKept(plan_, kLse, tile_, lse_);
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      lse_[lane] = ReadKept(plan_, kLse, tile_.first + lane);
       careful_[lane] = !(std::abs(lse_[lane]) <= kMaxMagnitude);
       params_.top[lane] = careful_[lane] ? Real(0) : static_cast<Real>(lse_[lane]);
     }
@@ -162,8 +152,7 @@ class TileKernel {
       ForEachBlock(segment, [&](std::int64_t k, std::int64_t depth) HWY_ATTR {
         const auto x = input_.Read(tile_.first, k, depth, tile_.width, Real(0));
         const auto g = grad_.Read(tile_.first, k, depth, tile_.width, Real(0));
-        AddGradLanes<kKind>(d, params_, depth, width_, x.data, x.row_stride, g.data, g.row_stride,
-                            hi_, lo_);
+        AddGradLanes<kKind>(d, params_, depth, width_, x, g, hi_, lo_);
       });
     }
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
@@ -182,12 +171,12 @@ class TileKernel {
   // addend = dlse - (the sum in rest_, where the gradient has one).
   template <MapKind kKind>
   void AddIncoming() {
+    const bool has_sum = kReadsGrad<kKind> && plan_.Has(kOutputGrad);
+    std::fill(addend_, addend_ + tile_.width, 0.0);
+    if (plan_.Has(kLseGrad)) ReadKept(plan_, kLseGrad, tile_, addend_);
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      const double incoming =
-          plan_.Has(kLseGrad) ? ReadKept(plan_, kLseGrad, tile_.first + lane) : 0.0;
-      const bool has_sum = kReadsGrad<kKind> && plan_.Has(kOutputGrad);
-      lse_grad_sum_[lane] = has_sum ? incoming - rest_[lane] : incoming;
-      params_.addend[lane] = static_cast<Real>(lse_grad_sum_[lane]);
+      if (has_sum) addend_[lane] -= rest_[lane];
+      params_.addend[lane] = static_cast<Real>(addend_[lane]);
     }
     PadParams(params_.addend);
   }
@@ -201,8 +190,7 @@ class TileKernel {
         ForEachBlock(segment, [&](std::int64_t k, std::int64_t depth) HWY_ATTR {
           const Real* const x = input_.Read(kept, k, depth, 1, Real(0)).data;
           const Real* const g = kReadsGrad<kKind> ? ReadGrad(kept, k, depth, 1).data : nullptr;
-          MapRun<kKind, false>(d, params_, lane, depth, x, g,
-                               output_.Open(kept, k, depth, 1).data);
+          MapRow<kKind>(d, params_, lane, depth, x, g, output_.Open(kept, k, depth, 1).data);
           output_.Commit(kept, k, depth, 1);
         });
       }
@@ -211,11 +199,8 @@ class TileKernel {
         const auto x = input_.Read(tile_.first, k, depth, tile_.width, Real(0));
         const auto g = kReadsGrad<kKind> ? ReadGrad(tile_.first, k, depth, tile_.width)
                                          : Block<const Real>{nullptr, 0};
-        const auto y = output_.Open(tile_.first, k, depth, tile_.width);
-        for (std::int64_t r = 0; r < depth; ++r) {
-          MapRun<kKind, true>(d, params_, 0, width_, x.data + r * x.row_stride,
-                              g.data + r * g.row_stride, y.data + r * y.row_stride);
-        }
+        MapLanes<kKind>(d, params_, depth, width_, x, g,
+                        output_.Open(tile_.first, k, depth, tile_.width));
         output_.Commit(tile_.first, k, depth, tile_.width);
       });
     }
@@ -229,7 +214,7 @@ class TileKernel {
   static constexpr Real kMaxMagnitude = logsum::ExpConstants<Real>::kMaxScaleInput;
   static constexpr std::int64_t kBlockBytes = 16384;  // three operands' blocks fit in L1 and L2
   static constexpr std::size_t kScratchBytes =
-      3 * Arena::BytesFor<std::byte>(kBlockBytes) + 16 * Arena::BytesFor<double>(kMaxTileWidth);
+      3 * Arena::BytesFor<std::byte>(kBlockBytes) + 18 * Arena::BytesFor<double>(kMaxTileWidth);
 
   Real* Take(bool present) {
     return present ? scope_.Take<Real>(kBlockBytes / sizeof(Real)) : nullptr;
@@ -330,6 +315,18 @@ class TileKernel {
     });
   }
 
+  // lse = max + log(1 + rest).
+  void FinishLse() {
+    ForEachDoubleVector([&](auto dd, std::int64_t i) HWY_ATTR {
+      const auto log_sum = logsum::HWY_NAMESPACE::Log1p(dd, hn::Load(dd, rest_ + i));
+      const auto max = hn::Load(dd, partial_max_ + i);
+      hn::Store(log_sum, dd, log_sum_ + i);
+      // The rest of an infinite maximum is a count, or nothing; NaN in it must stay.
+      const auto is_infinite = hn::Eq(hn::Abs(max), hn::Set(dd, kInfinity));
+      hn::Store(hn::IfThenElse(is_infinite, max, hn::Add(max, log_sum)), dd, lse_ + i);
+    });
+  }
+
   double Shares(std::int64_t lane) const {
     return lse_[lane] == kInfinity
                ? CountInfinite(input_, tile_.first + lane, {0, plan_.space.num_reduced})
@@ -359,7 +356,7 @@ class TileKernel {
   template <MapKind kKind>
   double CarefulElement(double x, double g, std::int64_t lane, double shares) const {
     const double p = CarefulProbability(x, lse_[lane], shares);
-    const double addend = lse_grad_sum_[lane];
+    const double addend = addend_[lane];
     if constexpr (kKind == MapKind::softmax) return p;
     if constexpr (kKind == MapKind::log_softmax) {
       if (lse_[lane] == kInfinity) return std::log(p);
@@ -400,8 +397,7 @@ class TileKernel {
   const BlockAccess<Real> input_, output_, grad_;
   Real *max_, *hi_, *lo_, *block_max_;
   SliceParams<Real> params_;
-  double *partial_max_, *rest_, *lse_;
-  double lse_grad_sum_[kMaxTileWidth];
+  double *partial_max_, *rest_, *log_sum_, *lse_, *addend_;
   bool* careful_;
 };
 

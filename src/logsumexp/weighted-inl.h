@@ -192,11 +192,20 @@ class WeightedTile {
     } else {
       ReduceLanes();
     }
+    WriteKept(plan_, kLse, tile_, lse_.data());
+    if (plan_.Has(kSign)) WriteKept(plan_, kSign, tile_, sign_.data());
   }
 
   // grad_a = b g e^(x - lse), grad_b = g e^(x - lse), with g = grad sign.
   void Backward() {
-    for (std::int64_t lane = 0; lane < tile_.width; ++lane) BackwardRow(lane);
+    std::array<double, kMaxTileWidth> grad;
+    ReadKept(plan_, kLse, tile_, lse_.data());
+    ReadKept(plan_, kLseGrad, tile_, grad.data());
+    sign_.fill(1.0);
+    if (plan_.Has(kSign)) ReadKept(plan_, kSign, tile_, sign_.data());
+    for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
+      BackwardRow(lane, grad[lane] * sign_[lane]);
+    }
   }
 
  private:
@@ -204,28 +213,22 @@ class WeightedTile {
   static constexpr std::int64_t kRow = kWeightedRow;
   static_assert(kBlock >= kCarefulBlock && kBlock >= kRow);
 
-  void Write(std::int64_t lane, SignedLog result) const {
-    const std::int64_t kept = tile_.first + lane;
-    const bool lost_sign = !plan_.Has(kSign) && result.sign < 0;
-    WriteKept(plan_, kLse, kept, lost_sign ? kNaN : result.log);
-    if (plan_.Has(kSign)) WriteKept(plan_, kSign, kept, result.sign);
-  }
-
-  void Finish(std::int64_t lane, double exponent, double hi, double lo, bool refused) const {
-    const SignedLog result = LogOf(exponent, hi, lo);
+  void Finish(std::int64_t lane, double exponent, double hi, double lo, bool refused) {
+    SignedLog result = LogOf(exponent, hi, lo);
     const bool cancelled = std::abs(hi) < 0.25 && exponent > EmptyExponent();
     if (refused || cancelled || std::abs(result.log) < 0.25) {
       const WeightedTerms terms(plan_, input_, weights_, tile_.first + lane);
-      Write(lane, CarefulWeighted(terms));
-    } else {
-      Write(lane, result);
+      result = CarefulWeighted(terms);
     }
+    // Without a place for the sign, a negative sum has no logarithm.
+    lse_[lane] = !plan_.Has(kSign) && result.sign < 0 ? kNaN : result.log;
+    sign_[lane] = result.sign;
   }
 
   static double EmptyExponent() { return hn::GetLane(EmptyWeightedSum(d).exponent); }
 
   // The sums of the lanes of one vector, as one.
-  void FinishRow(std::int64_t lane, const WeightedSum<D>& sum) const {
+  void FinishRow(std::int64_t lane, const WeightedSum<D>& sum) {
     const auto lanes = hn::Lanes(d);
     HWY_ALIGN double exponent[hn::MaxLanes(D())], hi[hn::MaxLanes(D())], lo[hn::MaxLanes(D())];
     hn::Store(sum.exponent, d, exponent);
@@ -242,7 +245,7 @@ class WeightedTile {
     Finish(lane, largest, total, total_low, refused);
   }
 
-  void ReduceRow(std::int64_t lane) const {
+  void ReduceRow(std::int64_t lane) {
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     WeightedSum<D> sum = EmptyWeightedSum(d);
     for (std::int64_t k = 0; k < plan_.space.num_reduced; k += kRow) {
@@ -281,7 +284,7 @@ class WeightedTile {
     for (std::int64_t i = 0; i < width; i += lanes) FinishLanes(i, sums[i / lanes]);
   }
 
-  void FinishLanes(std::int64_t first, const WeightedSum<D>& sum) const {
+  void FinishLanes(std::int64_t first, const WeightedSum<D>& sum) {
     HWY_ALIGN double values[4][hn::MaxLanes(D())];
     hn::Store(sum.exponent, d, values[0]);
     hn::Store(sum.hi, d, values[1]);
@@ -293,11 +296,9 @@ class WeightedTile {
     }
   }
 
-  void BackwardRow(std::int64_t lane) const {
+  void BackwardRow(std::int64_t lane, double grad) const {
     const std::int64_t kept = tile_.first + lane;
-    const double lse = ReadKept(plan_, kLse, kept);
-    const double sign = plan_.Has(kSign) ? ReadKept(plan_, kSign, kept) : 1.0;
-    const double grad = ReadKept(plan_, kLseGrad, kept) * sign;
+    const double lse = lse_[lane];
     const double shares = lse == kInfinity ? InfiniteTerms(kept) : 1.0;
     for (std::int64_t k = 0; k < plan_.space.num_reduced; k += kRow) {
       const std::int64_t depth = std::min(kRow, plan_.space.num_reduced - k);
@@ -339,6 +340,7 @@ class WeightedTile {
   const bool by_rows_;
   Arena::Scope scope_;
   const BlockAccess<double> input_, weights_, output_, weights_grad_;
+  std::array<double, kMaxTileWidth> lse_, sign_;
 };
 
 inline void WeightedReduceTask(const Plan& plan, std::int64_t tile) {

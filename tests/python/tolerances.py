@@ -29,10 +29,9 @@ def arithmetic(dtype: str) -> str:
     return "float64" if dtype == "float64" else "float32"
 
 
-def largest(dtype: str) -> float:
-    """Return the largest finite value."""
-    digits = _MANTISSA[dtype]
-    return (2 - 2.0**-digits) * 2.0 ** (15 if dtype == "float16" else -_EXPONENT[dtype] + 1)
+def overflow(dtype: str) -> float:
+    """Return the least magnitude that rounds to infinity."""
+    return (2 - 2.0 ** (-1 - _MANTISSA[dtype])) * 2.0 ** (1 - _EXPONENT[dtype])
 
 
 def ulp(value: npt.NDArray[np.float64], dtype: str) -> npt.NDArray[np.float64]:

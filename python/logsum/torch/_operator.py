@@ -174,6 +174,13 @@ class Operator:
         return outputs, (0,) * len(outputs) if isinstance(outputs, tuple) else 0
 
 
+def _primals(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(
+        forward_ad.unpack_dual(value).primal if isinstance(value, Tensor) else value
+        for value in values
+    )
+
+
 def _function(name: str, operator: Operator) -> type[Function]:
     class OperatorFunction(Function):
         generate_vmap_rule = False
@@ -195,8 +202,12 @@ def _function(name: str, operator: Operator) -> type[Function]:
 
         @staticmethod
         def jvp(ctx: Any, *tangents: Any) -> Tensors:
-            arguments, kept = operator._recall(ctx)
-            return operator.jvp(arguments, kept, tangents)
+            # Autograd turns forward mode off in here, and with it the outer levels of nested
+            # forward mode, whose tangents would silently be zero. It stays on instead, and the
+            # tangents of the present level are taken off all that comes in.
+            with forward_ad._set_fwd_grad_enabled(True):
+                arguments, kept = operator._recall(ctx)
+                return operator.jvp(_primals(arguments), _primals(kept), _primals(tangents))
 
         @staticmethod
         def vmap(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from conformance.case import Case
+import numpy as np
+
+from conformance.case import Case, State
 from conformance.derivative import cotangents_for, differentiate, leaves
 from conformance.report import check, require
-from conformance.sample import Kind, Sample, torch
+from conformance.sample import Kind, Sample, is_array, torch
 
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
 
@@ -44,26 +46,34 @@ def recorder(namespace: str, calls: list[Call]) -> Any:
 class GraphChecks(Case):
     """What torch.compile makes of the operation."""
 
-    def judge_compiled(self, sample: Sample, kind: Kind, **how: Any) -> None:
-        """Judge value and gradient of the compiled operation."""
+    def compiled(self, sample: Sample, **how: Any) -> Callable[[list[Any]], State]:
+        """Return the operation compiled with the options of a sample, into one graph."""
         options = dict(sample.options)
 
         def run(*arguments: Any) -> Any:
             return self.call(*arguments, **options)
 
         torch._dynamo.reset()
-        compiled = torch.compile(run, fullgraph=True, **how)
+        whole = torch.compile(run, fullgraph=True, **how)
 
-        def outputs(arguments: list[Any]) -> tuple[Any, ...]:
-            got = compiled(*arguments)
+        def outputs(arguments: list[Any]) -> State:
+            got = whole(*arguments)
             return tuple(got) if isinstance(got, (tuple, list)) else (got,)
 
-        plain = kind.arrays(sample)
-        self.judge_outputs(plain, sample, kind, outputs(plain))
+        return outputs
+
+    def judge_plain(self, run: Callable[[list[Any]], State], sample: Sample, kind: Kind) -> None:
+        """Judge the results of a compiled call."""
+        arguments = kind.arrays(sample)
+        self.judge_outputs(arguments, sample, kind, run(arguments))
+
+    def judge_traced(self, run: Callable[[list[Any]], State], sample: Sample, kind: Kind) -> None:
+        """Judge the results of a compiled call with a gradient, and the gradient."""
+        arguments = leaves(self, kind.arrays(sample))
+        outputs = run(arguments)
+        self.judge_outputs(arguments, sample, kind, outputs)
         if self.differentiable:
-            arguments = leaves(self, plain)
-            everything = outputs(arguments)
-            smooth = [everything[k] for k in self.smooth]
+            smooth = [outputs[k] for k in self.smooth]
             cotangents = cotangents_for(smooth)
             got = differentiate(self, smooth, arguments, cotangents)
             self.judge_gradients(cotangents, arguments, sample, kind, got)
@@ -75,18 +85,26 @@ class GraphChecks(Case):
     @check(dtypes=("float32",))
     def test_compile(self, sample: Sample, kind: Kind) -> None:
         """The operation compiles into one graph, with its gradient."""
-        self.judge_compiled(sample, kind, backend="aot_eager")
+        run = self.compiled(sample, backend="aot_eager")
+        self.judge_plain(run, sample, kind)
+        self.judge_traced(run, sample, kind)
 
     @check(hook="first_samples", dtypes=("float32",))
     def test_compile_dynamic(self, sample: Sample, kind: Kind) -> None:
-        """It compiles with sizes left open."""
-        self.judge_compiled(sample, kind, backend="aot_eager", dynamic=True)
+        """What was compiled with sizes left open serves other sizes."""
+        other = sample.with_arguments("tiled", tuple(map(_tiled, sample.arguments)))
+        run = self.compiled(sample, backend="aot_eager", dynamic=True)
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            self.judge_traced(run, sample, kind)
+            self.judge_traced(run, other, kind)
 
     @check(hook="first_samples", dtypes=("float32", "float64"))
     def test_operators(self, sample: Sample, kind: Kind) -> None:
         """The operators behind it pass opcheck with the arguments that they get."""
         calls: list[Call] = []
-        self.judge_compiled(sample, kind, backend=recorder(self.namespace, calls))
+        run = self.compiled(sample, backend=recorder(self.namespace, calls))
+        self.judge_plain(run, sample, kind)
+        self.judge_traced(run, sample, kind)
         require(bool(calls), f"an operator of {self.namespace}", "a graph without one")
         for operator, arguments, options in calls:
             has_gradient = torch._C._dispatch_has_kernel_for_dispatch_key(
@@ -94,6 +112,13 @@ class GraphChecks(Case):
             )
             for wanted in {False, has_gradient and bool(self.differentiable)}:
                 torch.library.opcheck(operator, _asking(arguments, wanted), options)
+
+
+def _tiled(values: Any) -> Any:
+    """Return an array of twice the size along every axis that has one."""
+    if not is_array(values):
+        return values
+    return np.tile(values, [1 if n == 1 else 2 for n in values.shape])
 
 
 def _asking(tree: Any, wanted: bool) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from conformance.sample import Doubles
-from tolerances import Tolerance, largest, ulp
+from tolerances import Tolerance, overflow
 
 Method = TypeVar("Method", bound=Callable[..., None])
 
@@ -93,9 +93,7 @@ def compare(
     expected = np.asarray(expected)
     require(expected.shape == got.shape, f"shape {expected.shape}", f"shape {got.shape}", where)
     rounded = expected.astype(np.float64)
-    top = largest(dtype)
-    # What rounds past the largest finite value is stored as infinity.
-    beyond = np.abs(rounded) >= top + ulp(np.asarray(top), dtype) / 2
+    beyond = np.abs(rounded) >= overflow(dtype)
     rounded = np.where(beyond, np.copysign(np.inf, rounded), rounded)
     finite = np.isfinite(rounded)
     bound = np.zeros(rounded.shape)

@@ -111,6 +111,7 @@ def normal(*shape: int, scale: float = 3.0, shift: float = 0.0, seed: int = 0) -
     return shift + scale * generator.standard_normal(shape)
 
 
-def beside(values: Doubles, tag: str) -> Doubles:
-    """Return normal values of this shape and of size one: a cotangent or a direction."""
-    return normal(*values.shape, scale=1.0, seed=zlib.crc32(tag.encode()))
+def beside(array: Any, tag: str) -> Any:
+    """Return a tensor like another with normal values of size one: a cotangent, a direction."""
+    values = normal(*array.shape, scale=1.0, seed=zlib.crc32(tag.encode()))
+    return torch.as_tensor(values).to(array.device, array.dtype)

@@ -156,7 +156,7 @@ class SpecialChecks(Case):
             if name in _VALUE_ONLY or name in self.open_gradients:
                 continue
             function, primals = self.of_differentiable(kind.arrays(planted), planted)
-            tangents = tuple(kind.array(beside(widen(x), "tangent")) for x in primals)
+            tangents = tuple(beside(x, "tangent") for x in primals)
             outputs, moved = torch.func.jvp(function, tuple(primals), tangents)
             cotangents = cotangents_for(outputs)
             gradients = self.expected_gradients(cotangents, kind.arrays(planted), planted)
@@ -180,7 +180,7 @@ class SpecialChecks(Case):
                 self, outputs, arguments, cotangents_for(outputs), create_graph=True
             )
             scalar = sum(
-                (kind.array(beside(widen(g), "second")) * g).sum() for g in first
+                (beside(g, "second") * g).sum() for g in first
             )
             second = differentiate(self, (scalar,), arguments, [torch.ones_like(scalar)])
             for index, values in zip(self.differentiable, second, strict=True):

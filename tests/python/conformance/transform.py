@@ -59,7 +59,7 @@ class TransformChecks(Case):
         """torch.func.jvp gives the directional derivative, of all arguments and of each alone."""
         arguments = kind.arrays(sample)
         function, inputs = self.of_differentiable(arguments, sample)
-        tangents = [kind.array(beside(widen(x), "tangent")) for x in inputs]
+        tangents = [beside(x, "tangent") for x in inputs]
         choices = [tangents] + [
             [t if k == index else torch.zeros_like(t) for k, t in enumerate(tangents)]
             for index in range(len(inputs))
@@ -96,8 +96,6 @@ class TransformChecks(Case):
         self._judge_same(hessian, ahead, "jacfwd(grad) against jacrev(grad)")
         other = func.jacrev(func.jacfwd(scalar, argnums=positions), argnums=positions)(*inputs)
         self._judge_same(hessian, other, "jacrev(jacfwd) against jacrev(grad)")
-        flat = [np.atleast_2d(widen(h)) for row in hessian for h in row]
-        require(any(np.any(h != 0) for h in flat) or not self.curved, "curvature", "zeros")
 
     @check(dtypes=("float64",))
     def test_vmap(self, sample: Sample, kind: Kind) -> None:
@@ -116,10 +114,10 @@ class TransformChecks(Case):
     def test_vmap_nested(self, sample: Sample, kind: Kind) -> None:
         """vmap of vmap, with the axes in either order, is a loop of loops."""
         arguments = kind.arrays(sample)
-        loops = [_variants(x) if is_array(x) else x for x in arguments]
         dims = tuple(0 if is_array(x) else None for x in arguments)
         grid = [
-            torch.stack([torch.stack(_variants(v)) for v in x]) if is_array(x) else x for x in loops
+            torch.stack([torch.stack(_variants(v)) for v in _variants(x)]) if is_array(x) else x
+            for x in arguments
         ]
 
         def call(*x: Any) -> Any:
@@ -143,7 +141,7 @@ class TransformChecks(Case):
         positions = tuple(range(len(inputs)))
         func = torch.func
         batch = [torch.stack(_variants(x)) for x in inputs]
-        directions = [torch.stack(_variants(kind.array(beside(widen(x), "t")))) for x in inputs]
+        directions = [torch.stack(_variants(beside(x, "t"))) for x in inputs]
 
         def scalar(*x: Any) -> Any:
             return _pairing(function(*x))

@@ -289,8 +289,8 @@ def _calibration_table(models: list[Model], digits: Digits) -> Table:
         rows,
         "The temperature divides the scores; it is the one with the least loss on 300 held-out "
         "digits and changes no decision. It is chosen for the loss, not for the calibration error "
-        "(the mean distance of a bin's confidence from its truth). The loss's error is beside 50-digit arithmetic on the "
-        "same scores (naive Bayes float64, softmax regression float32).",
+        "(the mean distance of a bin's confidence from its truth). The loss's error is beside "
+        "50-digit arithmetic on the same scores (naive Bayes float64, softmax regression float32).",
     )
 
 

@@ -1,0 +1,180 @@
+"""What a benchmark case is, and how one is checked, timed and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import peers
+
+from logsum.tour import Timing, interleave, ratio, use_threads
+
+
+class WrongResultError(Exception):
+    """Our own result is further from the reference than the case allows: nothing to time."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A case with its arrays built.
+
+    Attributes
+    ----------
+    calls : mapping of str to callable
+        By contender, ours under peers.OURS; each returns its result.
+    reference : array
+        The result in float64 or wider.
+    allowed : float
+        The largest absolute error.
+    elements : int
+        How many terms go in, for times per element.
+    yardsticks : mapping of str to callable
+        What the machine can do at best with the same data: timed in turns, not compared.
+    """
+
+    calls: Mapping[str, Callable[[], Any]]
+    reference: np.ndarray
+    allowed: float
+    elements: int
+    yardsticks: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Our time is at most `factor` of one read of the array and the core's exp of as many."""
+
+    factor: float
+    read: str  # the yardstick that reads
+    exp: str  # the core benchmark's name
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to measure.
+
+    Attributes
+    ----------
+    name : str
+        Stable, lower case: results are compared by it.
+    title : str
+        What tables call it.
+    build : callable
+        Takes a generator and the number of threads, and returns the Work.
+    floors : mapping of str to float
+        By peer, how many times faster than it ours must be.
+    limit : Limit, optional
+    headline : bool
+        Whether it appears in the README.
+    """
+
+    name: str
+    title: str
+    build: Callable[[np.random.Generator, int], Work]
+    floors: Mapping[str, float] = field(default_factory=dict)
+    limit: Limit | None = None
+    headline: bool = False
+
+
+def worst_error(result: Any, reference: np.ndarray) -> float:
+    """Return the largest absolute error, infinite where only one of the two is not finite."""
+    values = peers.to_float64(result)
+    if values.shape != reference.shape:
+        return np.inf
+    finite = np.isfinite(reference)
+    if not np.array_equal(values[~finite], reference[~finite].astype(np.float64), equal_nan=True):
+        return np.inf
+    error = np.abs(values[finite] - reference[finite])
+    return float(np.where(np.isnan(error), np.inf, error).max(initial=0))
+
+
+def measure(
+    case: Case, threads: int, core: Mapping[str, float], *, budget: float
+) -> dict[str, Any]:
+    """Check a case, time its contenders in turns, and return the record that results hold.
+
+    Parameters
+    ----------
+    case : Case
+    threads : int
+        Given to every contender that has threads.
+    core : mapping of str to float
+        Nanoseconds an element by core benchmark; may be empty.
+    budget : float
+        Seconds to spend on rounds.
+    """
+    with use_threads(threads):
+        work = case.build(np.random.default_rng(7), threads)
+        errors = {name: worst_error(call(), work.reference) for name, call in work.calls.items()}
+        if not errors[peers.OURS] <= work.allowed:
+            raise WrongResultError(
+                f"{case.name}, {threads} threads: error {errors[peers.OURS]:.3g}, "
+                f"allowed {work.allowed:.3g}"
+            )
+        timings = interleave({**work.calls, **work.yardsticks}, budget=budget)
+    ours = timings[peers.OURS]
+    return {
+        "name": case.name,
+        "title": case.title,
+        "headline": case.headline,
+        "threads": threads,
+        "elements": work.elements,
+        "rounds": len(ours.samples),
+        "error_allowed": significant(work.allowed),
+        "contenders": {name: _contender(timings[name], ours, errors[name]) for name in work.calls},
+        "yardsticks": {name: _times(timings[name]) for name in work.yardsticks},
+        "floors": _floors(case, timings) + _limits(case, timings, work, core, threads),
+    }
+
+
+def _contender(timing: Timing, ours: Timing, error: float) -> dict[str, float]:
+    return {
+        **_times(timing),
+        "ratio": significant(ratio(timing, ours), 3),
+        "worst_error": significant(error),
+    }
+
+
+def _times(timing: Timing) -> dict[str, float]:
+    return {
+        "median_us": significant(timing.median * 1e6),
+        "min_us": significant(timing.fastest * 1e6),
+        "max_us": significant(timing.slowest * 1e6),
+    }
+
+
+def _floors(case: Case, timings: Mapping[str, Timing]) -> list[dict[str, Any]]:
+    ours = timings[peers.OURS]
+    return [
+        judge(f"speed over {peer}", ratio(timings[peer], ours), at_least=floor)
+        for peer, floor in case.floors.items()
+        if peer in timings
+    ]
+
+
+def _limits(
+    case: Case, timings: Mapping[str, Timing], work: Work, core: Mapping[str, float], threads: int
+) -> list[dict[str, Any]]:
+    limit = case.limit
+    if limit is None or limit.exp not in core:
+        return []
+    read = timings[limit.read].median
+    # The core's figure is for one thread with its data in cache; threads share the elements.
+    exp = core[limit.exp] * 1e-9 * work.elements / threads
+    measured = timings[peers.OURS].median / (read + exp)
+    return [judge("time over one read + core exp", measured, at_most=limit.factor)]
+
+
+def judge(
+    what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None
+) -> dict[str, Any]:
+    """Return a floor's record: what it bounds, the bound, the measured value, and whether met."""
+    met = measured >= at_least if at_least is not None else measured <= (at_most or 0)
+    bound = {"at_least": at_least} if at_least is not None else {"at_most": at_most}
+    return {"what": what, **bound, "measured": significant(measured, 3), "met": bool(met)}
+
+
+def significant(value: float, digits: int = 4) -> float:
+    """Return the value rounded to so many significant digits."""
+    return float(f"{value:.{digits}g}")

@@ -1,0 +1,143 @@
+"""Times every operation and its peers in one process: python benchmarks/run.py --help."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import core_figures
+import machine
+import peers
+from harness import measure
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+OPERATIONS = ("logsumexp",)
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def main() -> int:
+    options = _arguments()
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=110)
+    program = None if options.no_core else core_figures.find_program()
+    console.print(_core_line(program), style="dim")
+    core = core_figures.run(program) if program else {}
+    facts = machine.facts(options.threads)
+    missed = 0
+    for operation in OPERATIONS:
+        results = _run(operation, options, core, console)
+        if not results["cases"]:
+            continue
+        _show(results, console)
+        missed += sum(not floor["met"] for _, _, floor in floors(results))
+        header = {
+            "operation": operation,
+            "commit": machine.commit(),
+            "machine": facts,
+            "peers": peers.versions(),
+        }
+        options.out.mkdir(parents=True, exist_ok=True)
+        path = options.out / f"{operation}.json"
+        path.write_text(json.dumps({**header, **results}, indent=1) + "\n", encoding="utf-8")
+        console.print(f"written: {path}", soft_wrap=True)
+    console.print("all floors met" if not missed else f"{missed} floors missed", style="bold")
+    return 1 if missed and options.strict else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", default=[], metavar="TEXT", help="cases named so")
+    parser.add_argument("--quick", action="store_true", help="small arrays, few rounds")
+    parser.add_argument(
+        "--threads", nargs="+", type=int, metavar="N", help="thread counts (default: 1 2)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the JSON files")
+    parser.add_argument("--budget", type=float, default=2.0, help="seconds a case (%(default)s)")
+    parser.add_argument("--no-core", action="store_true", help="leave the C++ benchmarks out")
+    parser.add_argument("--strict", action="store_true", help="fail where a floor is missed")
+    options = parser.parse_args()
+    if options.threads is None:
+        options.threads = [1, 2] if machine.cores() >= 2 else [1]
+    if options.out is None:
+        # A quick or partial run never replaces the results that README's tables come from.
+        partial = options.quick or options.only
+        options.out = machine.ROOT / "build" / "benchmarks" if partial else RESULTS
+    if options.quick:
+        options.budget = min(options.budget, 0.05)
+    return options
+
+
+def _core_line(program: Path | None) -> str:
+    if program is None:
+        return "core benchmarks: not built, so limits that need the core's exp are left out"
+    return f"core benchmarks: {program.relative_to(machine.ROOT)}"
+
+
+def _run(
+    operation: str,
+    options: argparse.Namespace,
+    core: Mapping[str, Mapping[str, float]],
+    console: Console,
+) -> dict[str, Any]:
+    module = importlib.import_module(operation)
+    chosen = [
+        case
+        for case in module.cases(quick=options.quick)
+        if not options.only or any(text in case.name for text in options.only)
+    ]
+    times = {name: row["ns_per_element"] for name, row in core.items() if "ns_per_element" in row}
+    records = []
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(operation, total=len(chosen) * len(options.threads))
+        for case in chosen:
+            for threads in options.threads:
+                progress.update(task, description=f"{case.title}, {threads} threads")
+                records.append(measure(case, threads, times, budget=options.budget))
+                progress.advance(task)
+    return {
+        "cases": records,
+        "accuracy": module.worst_errors(quick=options.quick) if not options.only else None,
+        "core": core,
+    }
+
+
+def floors(results: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the title, the thread count and the record of every floor of a result file."""
+    for record in results["cases"]:
+        for floor in record["floors"]:
+            yield record["title"], str(record["threads"]), floor
+    if results["accuracy"]:
+        yield "logsumexp, all float32 inputs tried", "", results["accuracy"]["floor"]
+
+
+def _show(results: Mapping[str, Any], console: Console) -> None:
+    others = list(peers.PACKAGES)
+    table = Table("work", "threads", peers.OURS, *others, title="median µs, and times ours")
+    for record in results["cases"]:
+        cells = [_cell(record["contenders"].get(name), name) for name in (peers.OURS, *others)]
+        table.add_row(record["title"], str(record["threads"]), *cells)
+    console.print(table)
+    judged = Table("floor", "threads", "bound", "measured", "", title="floors")
+    for title, threads, floor in floors(results):
+        bound = f"≥ {floor['at_least']}" if "at_least" in floor else f"≤ {floor['at_most']}"
+        verdict = "[green]met[/]" if floor["met"] else "[bold red]missed[/]"
+        judged.add_row(f"{title}: {floor['what']}", threads, bound, str(floor["measured"]), verdict)
+    console.print(judged)
+
+
+def _cell(contender: Mapping[str, float] | None, name: str) -> str:
+    if contender is None:
+        return "-"
+    text = f"{contender['median_us']:,.4g}"
+    return text if name == peers.OURS else f"{text}  {contender['ratio']:.2f}x"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
