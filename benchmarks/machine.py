@@ -88,6 +88,8 @@ def facts(thread_counts: list[int]) -> dict[str, Any]:
         "cpu": cpu_model(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
+        # Of other programs, before this one's own: above a few tenths the times are not to be used.
+        "load_average": round(os.getloadavg()[0], 2),
         "read_gb_per_s": {
             str(count): significant(read_bandwidth(count), 3) for count in thread_counts
         },

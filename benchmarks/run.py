@@ -13,11 +13,13 @@ import core_figures
 import machine
 import peers
 from harness import measure
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 OPERATIONS = ("logsumexp",)
+_BUSY = 0.3  # running programs a core, from which on times mean little
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -30,6 +32,12 @@ def main() -> int:
     console.print(_core_line(program), style="dim")
     core = core_figures.run(program) if program else {}
     facts = machine.facts(options.threads)
+    if facts["load_average"] > _BUSY * facts["cores"]:
+        console.print(
+            f"The machine is busy (load {facts['load_average']}): threads wait for each other's "
+            "turns, and times are not to be trusted.",
+            style="bold red",
+        )
     missed = 0
     for operation in OPERATIONS:
         results = _run(operation, options, core, console)
@@ -118,17 +126,20 @@ def floors(results: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any
 
 
 def _show(results: Mapping[str, Any], console: Console) -> None:
-    others = list(peers.PACKAGES)
-    table = Table("work", "threads", peers.OURS, *others, title="median µs, and times ours")
+    names = (peers.OURS, *peers.PACKAGES)
+    table = Table(box=box.SIMPLE_HEAD, title="Median µs; in brackets times ours, medians of pairs")
+    for column in ("work", "threads", *names):
+        table.add_column(column, justify="left" if column == "work" else "right")
     for record in results["cases"]:
-        cells = [_cell(record["contenders"].get(name), name) for name in (peers.OURS, *others)]
+        cells = [_cell(record["contenders"].get(name), name) for name in names]
         table.add_row(record["title"], str(record["threads"]), *cells)
     console.print(table)
-    judged = Table("floor", "threads", "bound", "measured", "", title="floors")
+    judged = Table("floor", "threads", "bound", "measured", "", box=box.SIMPLE_HEAD, title="Floors")
     for title, threads, floor in floors(results):
-        bound = f"≥ {floor['at_least']}" if "at_least" in floor else f"≤ {floor['at_most']}"
+        bound = f"≥ {floor['at_least']:g}" if "at_least" in floor else f"≤ {floor['at_most']:g}"
         verdict = "[green]met[/]" if floor["met"] else "[bold red]missed[/]"
-        judged.add_row(f"{title}: {floor['what']}", threads, bound, str(floor["measured"]), verdict)
+        what = f"{title}: {floor['what']}"
+        judged.add_row(what, threads, bound, f"{floor['measured']:.3g}", verdict)
     console.print(judged)
 
 
@@ -136,7 +147,7 @@ def _cell(contender: Mapping[str, float] | None, name: str) -> str:
     if contender is None:
         return "-"
     text = f"{contender['median_us']:,.4g}"
-    return text if name == peers.OURS else f"{text}  {contender['ratio']:.2f}x"
+    return text if name == peers.OURS else f"{text} ({contender['ratio']:.3g}x)"
 
 
 if __name__ == "__main__":

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from types import ModuleType
+from typing import Any
 
 
-def torch_face(*arrays: object) -> ModuleType | None:
+def torch_face(*arrays: object) -> Any:
     """The face for PyTorch if one of the arrays is a tensor, else None.
 
-    Whoever holds a tensor has imported torch, so this package never does.
+    Whoever holds a tensor has imported torch, so this package is never the first to.
     """
     torch = sys.modules.get("torch")
     if torch is None:
         return None
     for array in arrays:
         if isinstance(array, torch.Tensor):
-            return importlib.import_module("logsum.torch._face")
+            from logsum.torch import _face
+
+            return _face
     return None

@@ -22,7 +22,9 @@ class Arena {
   // hands out memory at a time, and `capacity` bounds what it hands out.
   class Scope {
    public:
-    explicit Scope(std::size_t capacity) : arena_(OfThread()) { arena_.Reserve(capacity); }
+    explicit Scope(std::size_t capacity) : arena_(OfThread()), capacity_(capacity) {
+      arena_.Reserve(capacity);
+    }
     ~Scope() { arena_.used_ = 0; }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
@@ -31,7 +33,7 @@ class Arena {
     template <class T>
     T* Take(std::size_t count) {
       const std::size_t bytes = Padded(count * sizeof(T));
-      if (arena_.used_ + bytes > arena_.capacity_) throw std::bad_alloc();
+      if (arena_.used_ + bytes > capacity_) throw std::bad_alloc();
       T* const array = reinterpret_cast<T*>(arena_.data_.get() + arena_.used_);
       arena_.used_ += bytes;
       return array;
@@ -39,6 +41,7 @@ class Arena {
 
    private:
     Arena& arena_;
+    const std::size_t capacity_;
   };
 
   // Bytes that Take<T>(count) needs.

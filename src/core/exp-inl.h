@@ -100,6 +100,37 @@ HWY_INLINE V ReduceByLn2Near(D d, V x, V n) {
 #endif
 }
 
+template <class D>
+struct Reduced {
+  hn::Vec<D> r;
+  hn::Vec<hn::RebindToSigned<D>> n;
+};
+
+// n = round(x log2 e) and r = x - n ln 2 by one rounding, |r| <= 0.3467, for |x| <= 2^24. float32
+// goes through double, where n is exact far beyond the 2^24 that a float32 can hold.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE Reduced<D> ReduceWide(D d, V x) {
+  using C = ExpConstants<double>;
+  const hn::RebindToSigned<D> di;
+  if constexpr (sizeof(hn::TFromD<D>) == sizeof(double)) {
+    const V rounder = hn::Set(d, C::kRounder);
+    const V t = hn::MulAdd(x, hn::Set(d, C::kLog2E), rounder);
+    const auto n = hn::Sub(hn::BitCast(di, t), hn::BitCast(di, rounder));
+    return {ReduceByLn2(d, x, hn::Sub(t, rounder)), n};
+  } else if constexpr (hn::MaxLanes(d) * sizeof(double) <= HWY_MAX_BYTES) {
+    const hn::Rebind<double, D> dd;
+    const auto wide = hn::PromoteTo(dd, x);
+    const auto n = hn::Round(hn::Mul(wide, hn::Set(dd, C::kLog2E)));
+    const auto r = hn::NegMulAdd(n, hn::Set(dd, C::kLn2Hi), wide);
+    return {hn::DemoteTo(d, r), hn::DemoteTo(di, n)};
+  } else {
+    const hn::Half<D> half;
+    const auto low = ReduceWide(half, hn::LowerHalf(half, x));
+    const auto high = ReduceWide(half, hn::UpperHalf(half, x));
+    return {hn::Combine(d, high.r, low.r), hn::Combine(di, high.n, low.n)};
+  }
+}
+
 // q of e^r = 1 + r + r^2/2 + r^3 q(r), by pairs of terms: half the depth of Horner's rule.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpCubicQuotient(D d, V r, V r2) {
@@ -140,6 +171,18 @@ HWY_INLINE hn::Vec<D> PowerFromField(D d, VI bits) {
   return hn::BitCast(d, hn::ShiftLeft<ExpConstants<hn::TFromD<D>>::kMantissaBits>(bits));
 }
 
+// e^r power from e^r - 1, with one rounding. A separate product of e^r - 1 would be flushed to zero
+// beside a power near the smallest normal.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V ScaleExp(D d, V minus1, V power) {
+#if HWY_NATIVE_FMA
+  (void)d;
+  return hn::MulAdd(minus1, power, power);
+#else
+  return hn::Mul(hn::Add(minus1, hn::Set(d, hn::TFromD<D>{1})), power);
+#endif
+}
+
 // e^x for every x. At most 1.1 ulp; gradual underflow rounds once more (1.1 spacings of the
 // subnormal numbers) and is 0 below the smallest normal when the mode flushes.
 // -inf -> 0, x > 88.72 (709.78) -> +inf, NaN -> NaN.
@@ -158,7 +201,7 @@ HWY_INLINE V Exp(D d, V x) {
   const auto field_half = hn::ShiftRight<1>(field);
   const V scale = PowerFromField(d, field_half);
   const V other = PowerFromField(d, hn::Sub(field, field_half));
-  return hn::Mul(hn::MulAdd(ExpReducedMinus1(d, r), scale, scale), other);
+  return hn::Mul(ScaleExp(d, ExpReducedMinus1(d, r), scale), other);
 }
 
 // e^x 2^-N for a scale N (integral, per lane) and x whose exponent ExponentOf(x) is at most N, so
@@ -186,7 +229,7 @@ class ExpScaled {
   HWY_INLINE V operator()(V x) const {
     V power;
     const V minus1 = FractionMinus1(x, power);
-    return hn::MulAdd(minus1, power, power);
+    return ScaleExp(D(), minus1, power);
   }
 
   // f and the power of two with e^x 2^-N = f power, for acc = MulAdd(f, power, acc).
@@ -201,6 +244,14 @@ class ExpScaled {
   HWY_INLINE V FractionMinus1(V x, V& power) const {
     const D d;
     x = AtLeast(d, lowest_, x);
+    if constexpr (!HWY_NATIVE_FMA && sizeof(T) == sizeof(float)) {
+      // The rounding of the product x log2 e would leave r as large as 0.46 at the ends of the
+      // domain. n is added to the integer in rounder_'s low bits.
+      const auto [r, n] = ReduceWide(d, x);
+      const auto bits = hn::BitCast(hn::RebindToSigned<D>(), rounder_);
+      power = PowerFromField(d, hn::Add(bits, n));
+      return ExpReducedMinus1(d, r);
+    }
     const V t = hn::MulAdd(x, hn::Set(d, C::kLog2E), rounder_);
     power = PowerFromField(d, hn::BitCast(hn::RebindToUnsigned<D>(), t));
     return ExpReducedMinus1(d, ReduceByLn2(d, x, hn::Sub(t, rounder_)));
@@ -239,8 +290,7 @@ HWY_INLINE V ExpNonPositive(D d, V x) {
   x = AtLeast(d, hn::Set(d, static_cast<T>(kLowest)), x);
   const V t = hn::MulAdd(x, hn::Set(d, C::kLog2E), rounder);
   const V power = PowerFromField(d, hn::BitCast(hn::RebindToUnsigned<D>(), t));
-  const V minus1 = ExpReducedMinus1(d, ReduceByLn2Near(d, x, hn::Sub(t, rounder)));
-  return hn::MulAdd(minus1, power, power);
+  return ScaleExp(d, ExpReducedMinus1(d, ReduceByLn2Near(d, x, hn::Sub(t, rounder))), power);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

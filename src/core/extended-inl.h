@@ -54,32 +54,6 @@ HWY_INLINE hn::Mask<D> InSplitDomain(D d, V x) {
                          hn::Lt(size, hn::Set(d, std::numeric_limits<T>::infinity()))));
 }
 
-// n = round(x log2 e) as integers, and r = x - n ln 2 by one rounding, for |x| <= 2^24. float32
-// goes through double, where n is exact far beyond the 2^24 that a float32 could hold.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE Extended<D> SplitArgument(D d, V x) {
-  using C = ExpConstants<double>;
-  const hn::RebindToSigned<D> di;
-  if constexpr (sizeof(hn::TFromD<D>) == sizeof(double)) {
-    const V rounder = hn::Set(d, C::kRounder);
-    const V t = hn::MulAdd(x, hn::Set(d, C::kLog2E), rounder);
-    const auto n = hn::Sub(hn::BitCast(di, t), hn::BitCast(di, rounder));
-    return {ReduceByLn2(d, x, hn::Sub(t, rounder)), n};
-  } else if constexpr (hn::MaxLanes(d) * sizeof(double) <= HWY_MAX_BYTES) {
-    const hn::Rebind<double, D> dd;
-    const auto wide = hn::PromoteTo(dd, x);
-    const auto n = hn::Round(hn::Mul(wide, hn::Set(dd, C::kLog2E)));
-    const auto r = hn::NegMulAdd(n, hn::Set(dd, C::kLn2Hi), wide);
-    return {hn::DemoteTo(d, r), hn::DemoteTo(di, n)};
-  } else {
-    const hn::Half<D> half;
-    const auto low = SplitArgument(half, hn::LowerHalf(half, x));
-    const auto high = SplitArgument(half, hn::UpperHalf(half, x));
-    return {hn::Combine(d, high.fraction, low.fraction),
-            hn::Combine(di, high.exponent, low.exponent)};
-  }
-}
-
 // e^x = fraction 2^exponent, normalised; the fraction at most 1 ulp from exact, the exponent exact.
 // Domain |x| <= 2^24. -inf -> zero, +inf -> infinity, NaN -> NaN. Beyond the domain the number
 // saturates to fraction 1 with exponent kInfiniteExponent or -kInfiniteExponent: larger or smaller
@@ -94,7 +68,7 @@ HWY_INLINE Extended<D> SplitExp(D d, V x) {
   const auto below = hn::Lt(x, hn::Neg(bound));
   const auto outside = hn::Or(above, below);
   // Zero stands in for what saturates: its fraction is 1 already.
-  auto [r, n] = SplitArgument(d, hn::IfThenZeroElse(outside, x));
+  auto [r, n] = ReduceWide(d, hn::IfThenZeroElse(outside, x));
   n = hn::IfThenElse(hn::RebindMask(di, above), hn::Set(di, kInfiniteExponent), n);
   n = hn::IfThenElse(hn::RebindMask(di, below), hn::Set(di, -kInfiniteExponent), n);
   const auto zero = hn::Eq(x, hn::Set(d, -std::numeric_limits<T>::infinity()));

@@ -63,26 +63,6 @@ struct BinaryExponent {
   hn::Vec<DU> field;  // k + bias
 };
 
-// k ln 2 + r for integral k and |r| <= 0.35: one rounding of the result and one of r + k Lo.
-template <bool kNear, class D, class V = hn::Vec<D>>
-HWY_INLINE V AddMultipleOfLn2(D d, V k, V r) {
-  using C = ExpConstants<hn::TFromD<D>>;
-#if HWY_NATIVE_FMA
-  return hn::MulAdd(k, hn::Set(d, C::kLn2Hi), hn::MulAdd(k, hn::Set(d, C::kLn2Lo), r));
-#else
-  if constexpr (kNear) {
-    const V low = hn::Add(hn::Mul(k, hn::Set(d, C::kLn2ShortLo)), r);
-    return hn::Add(hn::Mul(k, hn::Set(d, C::kLn2ShortHi)), low);
-  } else if constexpr (sizeof(hn::TFromD<D>) == sizeof(float)) {
-    return ReduceByLn2InDouble(d, r, hn::Neg(k));
-  } else {
-    const V tail = hn::Add(hn::Mul(k, hn::Set(d, C::kLn2Tail)), r);
-    const V low = hn::Add(hn::Mul(k, hn::Set(d, C::kLn2Middle)), tail);
-    return hn::Add(hn::Mul(k, hn::Set(d, C::kLn2Head)), low);
-  }
-#endif
-}
-
 // q of log((1 + s) / (1 - s)) = 2 s + s^3 q(z), z = s^2.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LogQuotient(D d, V z) {
@@ -99,15 +79,38 @@ HWY_INLINE V LogQuotient(D d, V z) {
   }
 }
 
-// log(1 + f + error) for f in [sqrt(1/2) - 1, sqrt(2) - 1], error of the order of f's ulp.
+// log(1 + f) + tail for f in [sqrt(1/2) - 1, sqrt(2) - 1] and a tail of the order of f's ulp, or that
+// of a correction to a larger number which will be added.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V LogReduced(D d, V f, V error) {
+HWY_INLINE V LogReduced(D d, V f, V tail) {
   using T = hn::TFromD<D>;
   const V s = hn::Div(f, hn::Add(f, hn::Set(d, T{2})));
   const V z = hn::Mul(s, s);
   const V half_square = hn::Mul(hn::Mul(f, hn::Set(d, T{0.5})), f);
   const V sum = hn::MulAdd(LogQuotient(d, z), z, half_square);
-  return hn::Sub(f, hn::Sub(hn::NegMulAdd(s, sum, half_square), error));
+  return hn::Sub(f, hn::Sub(hn::NegMulAdd(s, sum, half_square), tail));
+}
+
+// k ln 2 + log(1 + f) + error for integral k: ln 2's low part joins the small terms, so that only
+// they, their sum with f and the result are rounded. kNear: |k| <= 2^9 (float32), 2^11 (float64).
+template <bool kNear, class D, class V = hn::Vec<D>>
+HWY_INLINE V LogFromParts(D d, V k, V f, V error) {
+  using C = ExpConstants<hn::TFromD<D>>;
+#if HWY_NATIVE_FMA
+  const V r = LogReduced(d, f, hn::MulAdd(k, hn::Set(d, C::kLn2Lo), error));
+  return hn::MulAdd(k, hn::Set(d, C::kLn2Hi), r);
+#else
+  if constexpr (kNear) {
+    const V r = LogReduced(d, f, hn::MulAdd(k, hn::Set(d, C::kLn2ShortLo), error));
+    return hn::MulAdd(k, hn::Set(d, C::kLn2ShortHi), r);
+  } else if constexpr (sizeof(hn::TFromD<D>) == sizeof(float)) {
+    return ReduceByLn2InDouble(d, LogReduced(d, f, error), hn::Neg(k));
+  } else {
+    const V tail = hn::MulAdd(k, hn::Set(d, C::kLn2Tail), error);
+    const V r = LogReduced(d, f, hn::MulAdd(k, hn::Set(d, C::kLn2Middle), tail));
+    return hn::MulAdd(k, hn::Set(d, C::kLn2Head), r);
+  }
+#endif
 }
 
 // `result`, but x itself for +inf and NaN, -inf for zero of either sign, and NaN for x < 0.
@@ -136,8 +139,7 @@ HWY_INLINE V LogTimesPower(D d, V x, V n) {
   if constexpr (kScaled) k = hn::Add(k, n);
   const V mantissa = hn::BitCast(d, hn::Sub(hn::BitCast(du, normal), exponent.unit));
   const V f = hn::Sub(mantissa, hn::Set(d, T{1}));
-  const V r = LogReduced(d, f, hn::Zero(d));
-  return WithLogSpecials(d, x, AddMultipleOfLn2<!kScaled>(d, k, r));
+  return WithLogSpecials(d, x, LogFromParts<!kScaled>(d, k, f, hn::Zero(d)));
 }
 
 // log(x). At most 1.5 ulp for every x > 0. log(+-0) = -inf, log(+inf) = +inf, NaN for NaN, x < 0.
@@ -176,7 +178,7 @@ HWY_INLINE V Log1p(D d, V x) {
   const V scaled_seen = hn::Sub(f, shift_seen);
   const V error = hn::Add(hn::Sub(scaled, scaled_seen), hn::Sub(shift, shift_seen));
   const V k = exponent.Number(d, hn::Zero(d));
-  const V result = AddMultipleOfLn2<true>(d, k, LogReduced(d, f, error));
+  const V result = LogFromParts<true>(d, k, f, error);
   return hn::CopySign(WithLogSpecials(d, sum, result), x);
 }
 

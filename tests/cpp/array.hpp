@@ -42,9 +42,12 @@ class Array {
     }
     storage_ = std::vector<unsigned char>(static_cast<std::size_t>(count) * sizeof(T));
   }
-  Array(std::vector<std::int64_t> shape, const std::vector<double>& values)
-      : Array(std::move(shape)) {
-    for (std::size_t i = 0; i < values.size(); ++i) Set(static_cast<std::int64_t>(i), values[i]);
+  static Array Of(std::vector<std::int64_t> shape, const std::vector<double>& values) {
+    Array array(std::move(shape));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      array.Set(static_cast<std::int64_t>(i), values[i]);
+    }
+    return array;
   }
 
   T* data() { return reinterpret_cast<T*>(storage_.data()); }
@@ -83,30 +86,33 @@ class Array {
   std::vector<unsigned char> storage_;
 };
 
-// log sum b e^x in long double, the largest term split off; the sign of the sum.
+// log |sum b e^x| = max + log_rest and the sum's sign in long double, the largest term split off.
 struct Reference {
-  long double value;
-  int sign;
+  long double max = -kInf, log_rest = 0;
+  int sign = 0;
+  long double Value() const { return max + log_rest; }
 };
 inline Reference ReferenceLogSumExp(const std::vector<double>& x, const std::vector<double>& b) {
-  long double max = -kInf;
+  Reference result;
   for (std::size_t i = 0; i < x.size(); ++i) {
-    if (b[i] != 0) max = std::max<long double>(max, x[i]);
+    if (b[i] != 0) result.max = std::max<long double>(result.max, x[i]);
   }
-  if (max == -kInf) return {-kInf, 0};
+  if (result.max == -kInf) return result;
   long double top = 0, rest = 0;
   for (std::size_t i = 0; i < x.size(); ++i) {
     if (b[i] == 0) continue;
-    (x[i] == max ? top : rest) += b[i] * std::exp(static_cast<long double>(x[i]) - max);
+    (x[i] == result.max ? top : rest) +=
+        b[i] * std::exp(static_cast<long double>(x[i]) - result.max);
   }
   const long double total = top + rest;
   const bool dominated = std::fabs(rest) < std::fabs(top) / 2;
-  const long double log_total =
+  result.log_rest =
       dominated ? std::log(std::fabs(top)) + std::log1p(rest / top) : std::log(std::fabs(total));
-  return {max + log_total, (total > 0) - (total < 0)};
+  result.sign = (total > 0) - (total < 0);
+  return result;
 }
-inline long double ReferenceLogSumExp(const std::vector<double>& x) {
-  return ReferenceLogSumExp(x, std::vector<double>(x.size(), 1.0)).value;
+inline Reference ReferenceLogSumExp(const std::vector<double>& x) {
+  return ReferenceLogSumExp(x, std::vector<double>(x.size(), 1.0));
 }
 
 }  // namespace logsum::testing

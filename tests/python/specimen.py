@@ -78,7 +78,8 @@ def operator(a: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 @operator.register_fake
-def _(a: torch.Tensor, dim: int) -> torch.Tensor:
+def fake(a: torch.Tensor, dim: int) -> torch.Tensor:
+    """Shape and dtype of the operator's result."""
     return a.new_empty([n for k, n in enumerate(a.shape) if k != dim % a.ndim])
 
 
@@ -103,7 +104,7 @@ def logsumexp(a: Any, axis: int = -1) -> Any:
     return operator(a, axis) if torch.compiler.is_compiling() else LogSumExp.apply(a, axis)
 
 
-def _merge(*states: State) -> State:
+def merge(*states: State) -> State:
     arrays = [state[0] for state in states]
     if isinstance(arrays[0], torch.Tensor):
         return (logsumexp(torch.stack(arrays), 0),)
@@ -125,7 +126,7 @@ class Sound(Conformance):
 
     name = "specimen"
     namespace = "specimen"
-    monoid = Monoid(_merge, _unit, _parts)
+    monoid = Monoid(merge, _unit, _parts)
 
     def call(self, a: Any, axis: int) -> Any:
         return logsumexp(a, axis)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from logsum import _core
 from logsum._states import check_alike, check_pair, lse_name, out_name
-from logsum.torch._operator import Arguments, Gradients, Kept, Operator, is_plain, wants_gradient
+from logsum.torch._operator import Arguments, Gradients, Kept, Operator, is_direct
 from logsum.torch._sum import lse_dtype, present, probabilities
 from logsum.torch._tensors import HALF, as_floating, view
 
@@ -26,7 +26,7 @@ def merge(lse_parts: Sequence[Any], out_parts: Sequence[Any] | None) -> Any:
     kind = lse_dtype(lses[0].dtype)
     lses = [part.to(kind) for part in lses]
     parts = (*lses, *outs)
-    if is_plain(parts) and not wants_gradient(parts):
+    if is_direct(parts):
         return _merge_parts(lses, outs)  # the stacks below would be a copy of everything
     lse = torch.stack(lses).movedim(0, -1)
     if not outs:

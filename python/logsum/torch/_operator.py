@@ -72,6 +72,15 @@ def wants_gradient(arguments: Arguments) -> bool:
     )
 
 
+def is_direct(arguments: Arguments) -> bool:
+    """Whether a call may go straight to C++: plain tensors, and nothing that watches."""
+    return (
+        not torch.compiler.is_compiling()
+        and is_plain(arguments)
+        and not wants_gradient(arguments)
+    )
+
+
 class Operator:
     """An operation on tensors. A subclass declares it; its one instance is called.
 
@@ -120,15 +129,13 @@ class Operator:
 
     def __call__(self, *arguments: Any) -> Any:
         """Apply the operator by the path that suits the arguments."""
-        if torch.compiler.is_compiling():
-            return self.registered(*arguments)
-        plain = is_plain(arguments)
-        if wants_gradient(arguments):
-            if plain or forward_ad._current_level >= 0 or _transforms_active():
-                return self.function.apply(*arguments)
-        elif plain:
+        if is_direct(arguments):
             return self.forward(*arguments)
-        elif _transforms_active():
+        if not torch.compiler.is_compiling() and (
+            _transforms_active()
+            or forward_ad._current_level >= 0
+            or (wants_gradient(arguments) and is_plain(arguments))
+        ):
             return self.function.apply(*arguments)
         return self.registered(*arguments)
 
@@ -202,11 +209,13 @@ def _function(name: str, operator: Operator) -> type[Function]:
 
         @staticmethod
         def jvp(ctx: Any, *tangents: Any) -> Tensors:
+            arguments, kept = operator._recall(ctx)
+            if not _transforms_active():
+                return operator.jvp(arguments, kept, tangents)
             # Autograd turns forward mode off in here, and with it the outer levels of nested
-            # forward mode, whose tangents would silently be zero. It stays on instead, and the
-            # tangents of the present level are taken off all that comes in.
+            # forward mode, whose tangents would silently be zero. It stays on instead, and what
+            # comes in loses the tangents of the present level.
             with forward_ad._set_fwd_grad_enabled(True):
-                arguments, kept = operator._recall(ctx)
                 return operator.jvp(_primals(arguments), _primals(kept), _primals(tangents))
 
         @staticmethod
