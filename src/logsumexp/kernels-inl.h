@@ -12,6 +12,7 @@
 #include "logsumexp/kernels.hpp"
 #include "logsumexp/logaddexp-inl.h"
 #include "logsumexp/tile-inl.h"
+#include "logsumexp/tile_map-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::reduction::HWY_NAMESPACE {
@@ -35,7 +36,7 @@ void VisitMapKind(MapKind kind, const Body& body) {
 
 template <class Real>
 void ReduceTask(const Plan& plan, std::int64_t tile, std::int64_t segment) {
-  TileKernel<Real> kernel(plan, tile);
+  TileSum<Real> kernel(plan, tile);
   kernel.Reduce(plan.SegmentAt(segment));
   if (plan.num_segments == 1) {
     kernel.WriteLse();
@@ -46,14 +47,14 @@ void ReduceTask(const Plan& plan, std::int64_t tile, std::int64_t segment) {
 
 template <class Real>
 void FoldTask(const Plan& plan, std::int64_t tile) {
-  TileKernel<Real> kernel(plan, tile);
+  TileSum<Real> kernel(plan, tile);
   kernel.FoldPartials();
   kernel.WriteLse();
 }
 
 template <class Real>
 void NormalizeTask(const Plan& plan, MapKind kind, std::int64_t tile, std::int64_t segment) {
-  TileKernel<Real> kernel(plan, tile);
+  TileMap<Real> kernel(plan, tile);
   if (plan.num_segments == 1) {
     kernel.Reduce(plan.SegmentAt(segment));
     kernel.WriteLse();
@@ -71,7 +72,7 @@ void NormalizeTask(const Plan& plan, MapKind kind, std::int64_t tile, std::int64
 
 template <class Real>
 void SumGradTask(const Plan& plan, MapKind kind, std::int64_t tile, std::int64_t segment) {
-  TileKernel<Real> kernel(plan, tile);
+  TileMap<Real> kernel(plan, tile);
   kernel.PrepareBackward();
   VisitMapKind(kind, [&](auto constant) {
     constexpr MapKind kKind = decltype(constant)::value;
@@ -84,7 +85,7 @@ void SumGradTask(const Plan& plan, MapKind kind, std::int64_t tile, std::int64_t
 
 template <class Real>
 void BackwardTask(const Plan& plan, MapKind kind, std::int64_t tile, std::int64_t segment) {
-  TileKernel<Real> kernel(plan, tile);
+  TileMap<Real> kernel(plan, tile);
   kernel.PrepareBackward();
   VisitMapKind(kind, [&](auto constant) {
     constexpr MapKind kKind = decltype(constant)::value;

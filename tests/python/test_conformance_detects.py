@@ -288,12 +288,15 @@ def dirty(*states: Any) -> Any:
 
 # For each check, what it must find and words of what it then says.
 DEFECTS: dict[str, list[tuple[Conformance, str]]] = {
-    "test_value": [(calling(lambda a, axis: logsumexp(a, axis) + 0.1), "off by 0.1")],
+    "test_value": [
+        (calling(lambda a, axis: logsumexp(a, axis) + 0.1), "off by 0.1"),
+        (calling(lambda a, axis: logsumexp(a, axis) * np.float64(1)), "got float64"),
+        (calling(lambda a, axis: logsumexp(a, axis)[..., None]), r"shape \(3,\)"),
+    ],
     "test_near_zero": [(calling(naive), "got 0.0")],
     "test_constant": [(calling(drifting), "off by 0.0004")],
     "test_empty": [(calling(empty_is_zero), "expected -inf .* got 0.0")],
     "test_kind": [
-        (calling(lambda a, axis: logsumexp(a, axis) * np.float64(1)), "got numpy.float64"),
         (calling(lambda a, axis: logsumexp(torch.as_tensor(a), axis)), "got Tensor"),
         (calling(writing), "arguments written to"),
         (calling(lambda a, axis: a[:, 0]), "expected memory of its own"),
@@ -347,7 +350,7 @@ DEFECTS: dict[str, list[tuple[Conformance, str]]] = {
     "test_compile": [(calling(reading), "data-dependent")],
     "test_compile_dynamic": [
         (calling(specialised), "Recompiling"),
-        (compiling(lambda a, dim: a.new_empty(3)), "shape"),
+        (compiling(lambda a, dim: a.new_empty(3)), "Recompiling"),
     ],
     "test_operators": [
         (calling(peer), "a graph without one"),

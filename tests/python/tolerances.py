@@ -8,12 +8,13 @@ types, which only store):
 * `relative` and `magnitude`, in roundings (2^-24 or 2^-53) of the expected value: `magnitude` is
   multiplied by the largest finite |input| or |lse|, because exp(a - lse) turns the rounding of a
   stored lse into a relative error;
+* a half type rounds to float32 before it is stored;
 * results below the smallest normal number may be flushed to zero.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -61,11 +62,24 @@ class Tolerance:
         if self.overall and size.size:
             size = np.full_like(size, size.max())
         roundings = self.relative + self.magnitude * magnitude
+        storing = self.ulps * ulp(expected, dtype)
+        if dtype in ("float16", "bfloat16"):
+            storing = storing + ulp(expected, "float32") / 2
         return (
-            self.ulps * ulp(expected, dtype)
+            storing
             + self.absolute[kind == "float64"]
             + _ROUNDING[kind] * roundings * size
             + 2.0 ** _EXPONENT[kind]
+        )
+
+    def times(self, factor: float) -> Tolerance:
+        """Return the tolerance of something made of results that each have this one."""
+        return replace(
+            self,
+            ulps=factor * self.ulps,
+            absolute=(factor * self.absolute[0], factor * self.absolute[1]),
+            relative=factor * self.relative,
+            magnitude=factor * self.magnitude,
         )
 
 
@@ -106,3 +120,18 @@ SAME_MATHS = Tolerance(
     magnitude=8,
     overall=True,
 )
+SIGNED_GRADIENT = replace(
+    GRADIENT,
+    name="signed gradient",
+    reason="terms of a cancelling sum are larger than the sum, at most 30 times here",
+    relative=24 * 30,
+)
+MEAN = Tolerance(
+    "mean",
+    "a weighted mean of values of both signs: roundings of the largest one",
+    ulps=1,
+    relative=16,
+    magnitude=1,
+    overall=True,
+)
+EXACT = Tolerance("exact", "a sign, a mask or an index has no error", ulps=0)

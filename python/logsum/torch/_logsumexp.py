@@ -36,7 +36,8 @@ def logsumexp(
         if not return_sign:
             # Added, so that a negative sum keeps the gradient that log has there.
             out = out + torch.zeros_like(out).masked_fill(sign < 0, torch.nan)
-    out = out.to(a.dtype)
+    if out.dtype != a.dtype:
+        out = out.to(a.dtype)
     if not keepdims:
         out = squeeze(out, axes)
     if not return_sign:

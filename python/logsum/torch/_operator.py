@@ -28,6 +28,7 @@ Gradients: TypeAlias = tuple[Tensor | None, ...]
 Arguments: TypeAlias = tuple[Any, ...]
 Kept: TypeAlias = tuple[Tensor, ...]
 
+_is_compiling = torch.compiler.is_compiling
 _dispatch_keys = torch._C._dispatch_keys
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _function_modes = torch._C._len_torch_function_stack
@@ -47,6 +48,7 @@ def _plain_keys() -> frozenset[int]:
 
 
 _PLAIN_KEYS = _plain_keys()
+_SAVED = object()  # stands for an argument that autograd saves
 
 
 def is_plain(arguments: Arguments) -> bool:
@@ -67,18 +69,16 @@ def wants_gradient(arguments: Arguments) -> bool:
     """Whether a derivative may be asked of the call, in either direction."""
     if forward_ad._current_level >= 0:
         return True
-    return torch.is_grad_enabled() and any(
-        isinstance(argument, Tensor) and argument.requires_grad for argument in arguments
-    )
+    if torch.is_grad_enabled():
+        for argument in arguments:  # a loop, for half the time of any()
+            if isinstance(argument, Tensor) and argument.requires_grad:
+                return True
+    return False
 
 
 def is_direct(arguments: Arguments) -> bool:
     """Whether a call may go straight to C++: plain tensors, and nothing that watches."""
-    return (
-        not torch.compiler.is_compiling()
-        and is_plain(arguments)
-        and not wants_gradient(arguments)
-    )
+    return not _is_compiling() and not wants_gradient(arguments) and is_plain(arguments)
 
 
 class Operator:
@@ -131,12 +131,12 @@ class Operator:
         """Apply the operator by the path that suits the arguments."""
         if is_direct(arguments):
             return self.forward(*arguments)
-        if not torch.compiler.is_compiling() and (
-            _transforms_active()
-            or forward_ad._current_level >= 0
-            or (wants_gradient(arguments) and is_plain(arguments))
-        ):
-            return self.function.apply(*arguments)
+        if not _is_compiling():
+            if _transforms_active() or forward_ad._current_level >= 0:
+                return self.function.apply(*arguments)
+            if wants_gradient(arguments) and is_plain(arguments):
+                # What Function.apply comes to here, without its 30 microseconds of inspection.
+                return super(Function, self.function).apply(*arguments)
         return self.registered(*arguments)
 
     def forward(self, *arguments: Any) -> Any:
@@ -145,20 +145,18 @@ class Operator:
         self.compute(outputs, *arguments)
         return outputs
 
-    def _remember(self, ctx: Any, inputs: Arguments, output: Tensors) -> None:
-        ctx.is_tensor = [isinstance(argument, Tensor) for argument in inputs]
-        ctx.others = [argument for argument in inputs if not isinstance(argument, Tensor)]
-        ctx.save_for_backward(*self._saved(inputs, output))
-        ctx.set_materialize_grads(False)
-
-    def _saved(self, inputs: Arguments, output: Tensors) -> list[Tensor]:
+    def _remember(self, ctx: Any, inputs: Arguments, output: Tensors) -> Sequence[Tensor]:
         outputs = output if isinstance(output, tuple) else (output,)
-        tensors = [argument for argument in inputs if isinstance(argument, Tensor)]
-        return tensors + [outputs[i] for i in self.kept]
+        saved = [argument for argument in inputs if isinstance(argument, Tensor)]
+        saved += [outputs[i] for i in self.kept]
+        ctx.inputs = tuple(_SAVED if isinstance(argument, Tensor) else argument for argument in inputs)
+        ctx.save_for_backward(*saved)
+        ctx.set_materialize_grads(False)
+        return saved
 
     def _recall(self, ctx: Any) -> tuple[Arguments, Kept]:
-        saved, others = iter(ctx.saved_tensors), iter(ctx.others)
-        arguments = tuple(next(saved) if yes else next(others) for yes in ctx.is_tensor)
+        saved = iter(ctx.saved_tensors)
+        arguments = tuple(next(saved) if value is _SAVED else value for value in ctx.inputs)
         return arguments, tuple(saved)
 
     def _backward(self, ctx: Any, *grads: Tensor | None) -> Gradients:
@@ -200,8 +198,7 @@ def _function(name: str, operator: Operator) -> type[Function]:
 
         @staticmethod
         def setup_context(ctx: Any, inputs: Arguments, output: Tensors) -> None:
-            operator._remember(ctx, inputs, output)
-            ctx.save_for_forward(*operator._saved(inputs, output))
+            ctx.save_for_forward(*operator._remember(ctx, inputs, output))
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor | None) -> Gradients:

@@ -20,8 +20,9 @@ def lse_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def lse_like(a: Tensor, axes: Sequence[int]) -> Tensor:
     """An empty lse over `axes`, which are kept with size one."""
-    ndim = a.ndim
-    shape = [1 if i - ndim in axes else size for i, size in enumerate(a.shape)]
+    shape = list(a.shape)
+    for axis in axes:
+        shape[axis] = 1
     return a.new_empty(shape, dtype=lse_dtype(a.dtype))
 
 

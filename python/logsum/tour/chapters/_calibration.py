@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import logsum
-from logsum.tour._contenders import find_module
+from logsum.tour._contenders import find_module, use_threads
 from logsum.tour._model import Cell, Context, Item, Note, Picture, Table
 from logsum.tour._reference import exact_logsumexp
 from logsum.tour.chapters._naive_bayes import (
@@ -68,9 +68,11 @@ def run(context: Context) -> Iterator[Item]:
     else:
         steps = 40 if context.quick else 400
         context.step("training through logsum.log_softmax")
-        ours = _train(torch, digits, steps, lambda scores: logsum.log_softmax(scores, -1))
-        context.step("training through torch.log_softmax")
-        theirs = _train(torch, digits, steps, lambda scores: torch.log_softmax(scores, -1))
+        # One thread: the matrices are small, and two would wait for each other on a busy machine.
+        with use_threads(1):
+            ours = _train(torch, digits, steps, lambda scores: logsum.log_softmax(scores, -1))
+            context.step("training through torch.log_softmax")
+            theirs = _train(torch, digits, steps, lambda scores: torch.log_softmax(scores, -1))
         yield _training_table(ours, theirs)
         yield _training_picture(ours, theirs)
         models.append(_model("softmax regression", ours.held_out, ours.test, digits))
@@ -203,10 +205,10 @@ def _exact_loss(scores: Array, labels: Array) -> float:
 
 
 def _model(name: str, held_out: Array, test: Array, digits: Digits) -> Model:
-    return Model(name, held_out, test, _best_temperature(held_out, digits.held_out_labels))
+    return Model(name, held_out, test, best_temperature(held_out, digits.held_out_labels))
 
 
-def _best_temperature(scores: Array, labels: Array) -> float:
+def best_temperature(scores: Array, labels: Array) -> float:
     """Return the temperature of the least loss, by golden section in its logarithm."""
     shrink = (5**0.5 - 1) / 2
     low, high = np.log(0.1), np.log(100.0)

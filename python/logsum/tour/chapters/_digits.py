@@ -105,8 +105,7 @@ def _classifiers(digits: Digits, joint: Array) -> Table:
         ["model and way", "accuracy", "images lost to 0/0", "posterior's worst error"],
         rows,
         "linear: exp(joint) over its sum. Errors of the images that are left are absolute, beside "
-        "a 50-digit posterior of the same joint; float32 rounds the joint itself, which is all of "
-        "its error here. The Gaussian model sees grey levels, the Bernoulli model black and white.",
+        "a 50-digit posterior of the same joint; XX The Gaussian model sees grey levels, the Bernoulli model black and white.",
     )
 
 

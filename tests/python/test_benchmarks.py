@@ -1,0 +1,252 @@
+"""The benchmark machinery at small sizes: checks, judgements, records and reports; no timings."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import logsum
+
+pytest.importorskip("rich")
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+MODULES = ("accuracy", "core_figures", "harness", "logsumexp", "machine", "peers", "report", "run")
+
+
+class Benchmarks:
+    """The scripts of benchmarks/, which import each other by bare names."""
+
+    def __init__(self, modules: dict[str, ModuleType]) -> None:
+        self.modules = modules
+
+    def __getattr__(self, name: str) -> Any:
+        return self.modules[name]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Benchmarks]:
+    before = set(sys.modules)
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield Benchmarks({name: importlib.import_module(name) for name in MODULES})
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in (*MODULES, "logsumexp_work"):
+            if name not in before:
+                sys.modules.pop(name, None)
+        logsum.set_num_threads(0)
+
+
+def _case(bench: Benchmarks, ours: Any, **options: Any) -> Any:
+    truth = np.array([1.0, 2.0])
+    work = bench.harness.Work(
+        {"logsum": lambda: ours, "torch": lambda: truth}, truth, 1e-6, 2, {"one read": truth.sum}
+    )
+    return bench.harness.Case("name", "title", lambda rng, threads: work, **options)
+
+
+# ---- checks --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("result", "reference", "error"),
+    [
+        ([1.0, 2.5], [1.0, 2.0], 0.5),
+        ([np.inf, -np.inf, np.nan], [np.inf, -np.inf, np.nan], 0),
+        ([np.inf], [1.0], np.inf),
+        ([np.nan], [1.0], np.inf),
+        ([1.0], [np.nan], np.inf),
+        ([-np.inf], [np.inf], np.inf),
+        ([[1.0]], [1.0], np.inf),
+    ],
+)
+def test_worst_error(bench: Benchmarks, result: Any, reference: Any, error: float) -> None:
+    assert bench.harness.worst_error(np.array(result), np.array(reference)) == error
+
+
+def test_excess_leaves_half_an_ulp_out(bench: Benchmarks) -> None:
+    reference = np.array([8.0])
+    unit = float(np.spacing(np.float32(8)))
+    for off, beyond in ((0, 0), (0.5, 0), (1.5, 1)):
+        value = reference + off * unit
+        assert bench.accuracy.excess(value, reference, np.float32) == beyond * unit
+    assert bench.accuracy.excess(np.array([np.nan]), reference, np.float32) == np.inf
+    assert bench.accuracy.excess(reference, np.array([np.inf]), np.float32) == np.inf
+
+
+@pytest.mark.parametrize("ours", [[1.0, 2.1], [1.0, np.nan], [1.0]])
+def test_wrong_results_are_not_timed(bench: Benchmarks, ours: list[float]) -> None:
+    case = _case(bench, np.array(ours))
+    with pytest.raises(bench.harness.WrongResultError, match="name, 1 threads"):
+        bench.harness.measure(case, 1, {}, budget=0)
+
+
+def test_record_of_a_case(bench: Benchmarks) -> None:
+    limit = bench.harness.Limit(1.25, "one read", "exp")
+    case = _case(bench, np.array([1.0, 2.0]), floors={"torch": 0.0, "SciPy": 3.0}, limit=limit)
+    record = bench.harness.measure(case, 1, {"exp": 1.0}, budget=0)
+    assert list(record["contenders"]) == ["logsum", "torch"]
+    assert record["contenders"]["logsum"]["ratio"] == 1
+    assert record["contenders"]["torch"]["worst_error"] == 0
+    assert list(record["yardsticks"]) == ["one read"]
+    # SciPy's floor is not judged where SciPy is not there.
+    assert [floor["what"] for floor in record["floors"]] == [
+        "speed over torch",
+        "time over one read + core exp",
+    ]
+    without = bench.harness.measure(case, 1, {}, budget=0)
+    assert len(without["floors"]) == 1
+
+
+def test_judge(bench: Benchmarks) -> None:
+    judge = bench.harness.judge
+    assert judge("a", 1.5, at_least=1.5)["met"]
+    assert not judge("a", 1.499, at_least=1.5)["met"]
+    assert judge("a", 1.25, at_most=1.25)["met"]
+    assert not judge("a", 1.2501, at_most=1.25)["met"]
+    assert not judge("a", np.nan, at_least=1.5)["met"]
+
+
+# ---- cases ---------------------------------------------------------------------------------
+
+
+def test_cases_of_logsumexp_are_right(bench: Benchmarks) -> None:
+    cases = bench.logsumexp.cases(quick=True)
+    names = [case.name for case in cases]
+    assert len(set(names)) == len(names)
+    assert names == [case.name for case in bench.logsumexp.cases()]
+    for case in cases:
+        work = case.build(np.random.default_rng(1), 1)
+        for name, call in work.calls.items():
+            error = bench.harness.worst_error(call(), work.reference)
+            # Peers are only required to compute the same thing.
+            allowed = work.allowed if name == "logsum" else 100 * work.allowed
+            assert error <= allowed, (case.name, name)
+
+
+def test_worst_errors_of_logsumexp(bench: Benchmarks) -> None:
+    result = bench.logsumexp.worst_errors(quick=True)
+    assert result["floor"]["met"], result
+    assert all("logsum" in row for row in result["inputs"].values())
+
+
+def test_worst_errors_finds_a_wrong_result(bench: Benchmarks) -> None:
+    result = bench.accuracy.worst_errors(
+        [("kind", np.ones((2, 3), np.float32))],
+        {"logsum": lambda a: a.sum(axis=1) + 1e-3},
+        lambda a: a.sum(axis=1, dtype=np.float64),
+        at_most=1e-6,
+    )
+    assert not result["floor"]["met"]
+
+
+# ---- core figures and machine --------------------------------------------------------------
+
+
+def test_core_figures(bench: Benchmarks) -> None:
+    report = {
+        "benchmarks": [
+            {
+                "name": "exp/float32/full",
+                "run_name": "exp/float32/full",
+                "run_type": "iteration",
+                "iterations": 10,
+                "real_time": 3.0,
+                "items_per_second": 4e9,
+                "cycles_per_element": 0.75,
+            },
+            {
+                "name": "exp_stddev",
+                "run_name": "exp",
+                "run_type": "aggregate",
+                "aggregate_name": "stddev",
+                "real_time": 1.0,
+            },
+        ]
+    }
+    assert bench.core_figures.parse(report) == {
+        "exp/float32/full": {"cycles_per_element": 0.75, "ns_per_element": 0.25}
+    }
+
+
+def test_commit_is_of_this_tree(bench: Benchmarks) -> None:
+    commit = bench.machine.commit()
+    assert set(commit) == {"id", "dirty"}
+    assert commit["id"] is not None or commit["dirty"]
+
+
+# ---- run and report ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results(bench: Benchmarks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The results of a quick run of two cases."""
+    monkeypatch.setattr(bench.machine, "_BEYOND_CACHES", 1 << 16)
+    arguments = ["--quick", "--no-core", "--threads", "1", "--budget", "0", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments, "--only", "columns", "small-numpy"])
+    assert bench.run.main() == 0
+    loaded: dict[str, Any] = json.loads((tmp_path / "logsumexp.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_run_writes_results(results: dict[str, Any]) -> None:
+    assert [r["name"] for r in results["cases"]] == ["logsumexp-columns", "logsumexp-small-numpy"]
+    assert results["machine"]["cpu"]
+    assert set(results["peers"]) == {"torch", "SciPy", "NumPy"}
+    assert str(FOLDER.parent) not in json.dumps(results)
+
+
+def test_report_fills_blocks(bench: Benchmarks, results: dict[str, Any]) -> None:
+    results["accuracy"] = {
+        "inputs": {"kind": {"logsum": 1e-8}},
+        "floor": bench.harness.judge("worst", 1e-8, at_most=1e-6),
+    }
+    results["core"] = {"exp": {"ns_per_element": 0.3, "cycles": 1.0}}
+    for part in ("", "/cases", "/floors", "/accuracy", "/core", "/machine"):
+        page = f"before\n<!-- benchmark:logsumexp{part} -->\nold\n<!-- /benchmark -->\nafter\n"
+        once = bench.report.filled(page, lambda _: results)
+        assert "old" not in once
+        assert once.startswith("before\n")
+        assert once.endswith("<!-- /benchmark -->\nafter\n")
+        assert bench.report.filled(once, lambda _: results) == once
+    assert "logsumexp of 10 numbers" in once or "Machine:" in once
+
+
+def test_report_refuses_unknown_tables(bench: Benchmarks) -> None:
+    page = "<!-- benchmark:logsumexp/nonsense -->\n<!-- /benchmark -->"
+    with pytest.raises(SystemExit, match="nonsense"):
+        bench.report.filled(page, lambda _: {})
+
+
+def test_report_check_finds_stale_pages(
+    bench: Benchmarks,
+    results: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("<!-- benchmark:logsumexp -->\n<!-- /benchmark -->\n", encoding="utf-8")
+    monkeypatch.setattr(bench.report, "ROOT", tmp_path)
+    monkeypatch.setattr(bench.report, "RESULTS", tmp_path)
+
+    def report(action: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["report.py", action])
+        status: int = bench.report.main()
+        return status
+
+    assert report("--check") == 1
+    assert "README.md is not what the results say" in capsys.readouterr().out
+    assert report("--write") == 0
+    assert report("--check") == 0
+    (tmp_path / "logsumexp.json").unlink()
+    with pytest.raises(SystemExit, match=r"logsumexp\.json is missing"):
+        report("--check")

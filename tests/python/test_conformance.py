@@ -1,0 +1,374 @@
+"""The array reductions under the conformance suite: one small class each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import logsum
+import oracle
+import tolerances
+from conformance import Conformance, Kind, Monoid, Sample, State, normal
+
+# Lengths that no SIMD word divides, and one that needs several words.
+ROWS = Sample("rows", (normal(3, 5),), {"axis": 1})
+COLUMNS = Sample("columns", (normal(5, 3),), {"axis": 0})
+MIDDLE = Sample("middle axis", (normal(2, 5, 3),), {"axis": -2})
+LONG = Sample("long rows", (normal(2, 67),), {"axis": 1})
+ONE_TERM = Sample("one term", (normal(3, 1),), {"axis": 1})
+VECTOR = Sample("vector", (normal(7),), {"axis": 0})
+
+
+def scratch(*arrays: Any) -> int:
+    """Return the bytes that include/logsum/logsumexp.hpp allows, on up to four threads."""
+    return 4 * (256 << 10) + 16 * sum(x.size for x in arrays) // 32768
+
+
+def zeros(*shape: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return untouched memory: what a heavy sample holds does not matter."""
+    return np.zeros(shape)
+
+
+def parts(sample: Sample) -> list[Sample]:
+    """Return a sample cut in three along its axis."""
+    axis = sample.options["axis"]
+    pieces = zip(*(np.array_split(x, 3, axis) for x in sample.arguments), strict=True)
+    return [sample.with_arguments(f"part {k}", piece) for k, piece in enumerate(pieces)]
+
+
+def merge_lses(*states: State) -> State:
+    """Merge states (lse,)."""
+    return (logsum.merge(*(lse for (lse,) in states)),)
+
+
+def no_lse(state: State) -> State:
+    """Return the lse of nothing."""
+    return (state[0] * 0 - np.inf,)
+
+
+class Reduction(Conformance):
+    """What the operations over one axis share."""
+
+    def samples(self) -> list[Sample]:
+        return [ROWS, COLUMNS, MIDDLE, LONG, ONE_TERM, VECTOR]
+
+    def constants(self) -> list[Sample]:
+        found = []
+        for terms in (512, 4096, 65536):
+            for value in (0.7, -3.3, 1000.0):
+                row = np.full((2, terms), value)
+                # The first row's terms are all its maximum, the second's are all but one below it.
+                row[1, terms // 2] += 2
+                found.append(Sample(f"{terms} of {value}", (row,), {"axis": 1}))
+        found.append(Sample("65536 deep", (np.repeat(row[1:], 3, 0).T.copy(),), {"axis": 0}))
+        return found
+
+    def larges(self) -> list[Sample]:
+        return [
+            Sample("few long rows", (normal(3, 200_003),), {"axis": 1}),
+            Sample("many short rows", (normal(100_001, 6),), {"axis": 1}),
+            Sample("many columns", (normal(601, 1001),), {"axis": 0}),
+        ]
+
+    def heavies(self) -> list[Sample]:
+        return [
+            Sample("heavy rows", (zeros(60, 100_000),), {"axis": 1}),
+            Sample("heavy columns", (zeros(2000, 3000),), {"axis": 0}),
+        ]
+
+    def allowance(self, sample: Sample, kind: Kind) -> int:
+        return scratch(*sample.arguments)
+
+
+class TestLogsumexp(Reduction):
+    name = "logsumexp"
+    monoid = Monoid(merge_lses, no_lse, parts)
+
+    def call(self, a: Any, **options: Any) -> Any:
+        return logsum.logsumexp(a, **options)
+
+    def reference(self, a: Any, **options: Any) -> Any:
+        return oracle.logsumexp(a, **options)
+
+    def gradient(self, cotangents: Any, a: Any, **options: Any) -> Any:
+        return [oracle.logsumexp_gradient(cotangents[0], a, **options)]
+
+    def samples(self) -> list[Sample]:
+        return [
+            *super().samples(),
+            Sample("two axes kept", (normal(2, 3, 4),), {"axis": (0, 2), "keepdims": True}),
+            Sample("all axes", (normal(2, 3, 2),), {"axis": None}),
+            Sample("no axis", (normal(2, 3),), {"axis": ()}),
+            Sample("scalar", (normal(),), {"axis": None}),
+        ]
+
+    def parted(self) -> list[Sample]:
+        return Reduction.samples(self)
+
+    def near_zero(self) -> list[Sample]:
+        return [
+            Sample("log1p", (np.array([[0.0, -40.0], [-30.0, 0.0], [0.0, -16.0]]),), {"axis": 1}),
+            Sample("no term but one", (np.array([[1e-30, -1e4], [-1e-12, -90]]),), {"axis": 1}),
+        ]
+
+
+class TestMaskedLogsumexp(Reduction):
+    name = "logsumexp with where"
+
+    def call(self, a: Any, where: Any, axis: Any) -> Any:
+        return logsum.logsumexp(a, axis, where=where)
+
+    def reference(self, a: Any, where: Any, axis: Any) -> Any:
+        return oracle.logsumexp(a, axis, where=where)
+
+    def gradient(self, cotangents: Any, a: Any, where: Any, axis: Any) -> Any:
+        return [oracle.logsumexp_gradient(cotangents[0], a, axis, where=where)]
+
+    def samples(self) -> list[Sample]:
+        def masked(sample: Sample) -> Sample:
+            keep = normal(*sample.arguments[0].shape, seed=1) > 0
+            keep[:1] = False
+            return sample.with_arguments("masked", (*sample.arguments, keep))
+
+        keep = np.array([True, False, True, True, False])
+        return [masked(ROWS), masked(COLUMNS), ROWS.with_arguments("broadcast", (normal(3, 5), keep))]
+
+    def constants(self) -> list[Sample]:
+        return [
+            s.with_arguments("kept", (*s.arguments, np.ones(s.arguments[0].shape, bool)))
+            for s in super().constants()
+        ]
+
+    def larges(self) -> list[Sample]:
+        return [
+            s.with_arguments("kept", (*s.arguments, s.arguments[0] > -2)) for s in super().larges()
+        ]
+
+    def heavies(self) -> list[Sample]:
+        return [
+            s.with_arguments("kept", (*s.arguments, np.ones(s.arguments[0].shape, bool)))
+            for s in super().heavies()
+        ]
+
+
+class TestWeightedLogsumexp(Reduction):
+    name = "logsumexp with b"
+    differentiable = (0, 1)
+    # With weights, shares among infinite terms have no one meaning.
+    open_gradients = ("one +inf", "several +inf", "+inf and -inf", "NaN beside +inf")
+
+    def call(self, a: Any, b: Any, axis: Any) -> Any:
+        return logsum.logsumexp(a, axis, b)
+
+    def reference(self, a: Any, b: Any, axis: Any) -> Any:
+        return oracle.logsumexp(a, axis, b)
+
+    def gradient(self, cotangents: Any, a: Any, b: Any, axis: Any) -> Any:
+        return oracle.weighted_logsumexp_gradient(cotangents[0], a, b, axis)
+
+    def weights(self, shape: tuple[int, ...]) -> Any:
+        """Return positive weights and a zero."""
+        b = np.abs(normal(*shape, scale=1.0, seed=2)) + 0.1
+        b.flat[1:2] = 0
+        return b
+
+    def weighted(self, samples: list[Sample]) -> list[Sample]:
+        """Return samples with weights."""
+        return [
+            s.with_arguments("weighted", (*s.arguments, self.weights(s.arguments[0].shape)))
+            for s in samples
+        ]
+
+    def samples(self) -> list[Sample]:
+        return self.weighted([ROWS, COLUMNS, LONG])
+
+    def constants(self) -> list[Sample]:
+        return [
+            s.with_arguments("weighted", (*s.arguments, np.full(s.arguments[0].shape, 0.3)))
+            for s in super().constants()
+        ]
+
+    def larges(self) -> list[Sample]:
+        return self.weighted(super().larges())
+
+    def heavies(self) -> list[Sample]:
+        return [
+            s.with_arguments("weighted", (*s.arguments, np.ones(s.arguments[0].shape)))
+            for s in super().heavies()
+        ]
+
+
+class TestSignedLogsumexp(TestWeightedLogsumexp):
+    name = "logsumexp with signs"
+    tolerance = tolerances.SIGNED_SUM
+    gradient_tolerance = tolerances.SIGNED_GRADIENT
+    output_tolerances = {1: tolerances.EXACT}
+
+    def call(self, a: Any, b: Any, axis: Any) -> Any:
+        return logsum.logsumexp(a, axis, b, return_sign=True)
+
+    def reference(self, a: Any, b: Any, axis: Any) -> Any:
+        return oracle.signed_logsumexp(a, axis, b)
+
+    def weights(self, shape: tuple[int, ...]) -> Any:
+        return super().weights(shape) * np.where(np.arange(np.prod(shape)) % 3 == 0, -1, 1).reshape(shape)
+
+
+class TestSoftmax(Reduction):
+    name = "softmax"
+    tolerance = tolerances.SHARE
+
+    def call(self, a: Any, axis: int) -> Any:
+        return logsum.softmax(a, axis)
+
+    def reference(self, a: Any, axis: int) -> Any:
+        return oracle.softmax(a, axis)[0]
+
+    def gradient(self, cotangents: Any, a: Any, axis: int) -> Any:
+        return [oracle.softmax_gradient(cotangents, a, axis)]
+
+
+class TestSoftmaxWithLse(Reduction):
+    name = "softmax with lse"
+    tolerance = tolerances.SHARE
+    output_tolerances = {1: tolerances.LOG_SUM}
+    smooth = (0, 1)
+    wide = (1,)
+
+    def call(self, a: Any, axis: int) -> Any:
+        return logsum.softmax(a, axis, return_lse=True)
+
+    def reference(self, a: Any, axis: int) -> Any:
+        return oracle.softmax(a, axis)
+
+    def gradient(self, cotangents: Any, a: Any, axis: int) -> Any:
+        return [oracle.softmax_gradient(cotangents, a, axis)]
+
+
+class TestLogSoftmax(Reduction):
+    name = "log_softmax"
+
+    def call(self, a: Any, axis: int) -> Any:
+        return logsum.log_softmax(a, axis)
+
+    def reference(self, a: Any, axis: int) -> Any:
+        return oracle.log_softmax(a, axis)[0]
+
+    def gradient(self, cotangents: Any, a: Any, axis: int) -> Any:
+        return [oracle.log_softmax_gradient(cotangents, a, axis)]
+
+    def near_zero(self) -> list[Sample]:
+        terms = np.array([[0.0, -40.0], [-60.0, 20.0], [800.0, 770.0]])
+        return [Sample("one share near 1", (terms,), {"axis": 1})]
+
+
+class TestLogSoftmaxWithLse(Reduction):
+    name = "log_softmax with lse"
+    smooth = (0, 1)
+    wide = (1,)
+
+    def call(self, a: Any, axis: int) -> Any:
+        return logsum.log_softmax(a, axis, return_lse=True)
+
+    def reference(self, a: Any, axis: int) -> Any:
+        return oracle.log_softmax(a, axis)
+
+    def gradient(self, cotangents: Any, a: Any, axis: int) -> Any:
+        return [oracle.log_softmax_gradient(cotangents, a, axis)]
+
+
+class TestLogaddexp(Conformance):
+    name = "logaddexp"
+    differentiable = logarithmic = (0, 1)
+
+    def call(self, a: Any, b: Any) -> Any:
+        return logsum.logaddexp(a, b)
+
+    def reference(self, a: Any, b: Any) -> Any:
+        return oracle.logaddexp(a, b)
+
+    def gradient(self, cotangents: Any, a: Any, b: Any) -> Any:
+        return oracle.logaddexp_gradient(cotangents[0], a, b)
+
+    def samples(self) -> list[Sample]:
+        return [
+            Sample("matrices", (normal(3, 5), normal(3, 5, seed=1))),
+            Sample("broadcast", (normal(3, 1), normal(4))),
+            Sample("scalars", (normal(), normal(seed=1))),
+        ]
+
+    def near_zero(self) -> list[Sample]:
+        return [Sample("log1p", (np.array([0.0, -30.0, 1e-30]), np.array([-40.0, 0.0, -1e4])))]
+
+    def larges(self) -> list[Sample]:
+        return [Sample("large", (normal(300_001), normal(300_001, seed=1)))]
+
+    def heavies(self) -> list[Sample]:
+        return [Sample("heavy", (zeros(4_000_000), zeros(4_000_000)))]
+
+    def allowance(self, sample: Sample, kind: Kind) -> int:
+        return scratch(*sample.arguments)
+
+
+class TestMerge(Conformance):
+    name = "merge"
+    differentiable = logarithmic = (0, 1, 2)
+    wide = (0,)
+    monoid = Monoid(merge_lses, no_lse, lambda s: [Sample(s.name, (x,)) for x in s.arguments])
+
+    def call(self, *lses: Any) -> Any:
+        return logsum.merge(*lses)
+
+    def reference(self, *lses: Any) -> Any:
+        return oracle.logsumexp(np.stack(lses), 0)
+
+    def gradient(self, cotangents: Any, *lses: Any) -> Any:
+        return list(oracle.logsumexp_gradient(cotangents[0], np.stack(lses), 0))
+
+    def samples(self) -> list[Sample]:
+        return [Sample("three lses", tuple(normal(2, 3, seed=k) for k in range(3)))]
+
+    def larges(self) -> list[Sample]:
+        return [Sample("large", tuple(normal(100_001, seed=k) for k in range(3)))]
+
+
+class TestMergeMeans(Conformance):
+    name = "merge of means"
+    differentiable = (0, 1, 2, 3)
+    logarithmic = (1, 3)
+    smooth = (0, 1)
+    wide = (1,)
+    tolerance = tolerances.MEAN
+    output_tolerances = {1: tolerances.LOG_SUM}
+    monoid = Monoid(
+        lambda *states: logsum.merge(*states),
+        lambda state: (state[0] * np.nan, state[1] * 0 - np.inf),
+        lambda s: [
+            Sample(s.name, s.arguments[k : k + 2]) for k in range(0, len(s.arguments), 2)
+        ],
+    )
+
+    def call(self, *flat: Any) -> Any:
+        return logsum.merge(*zip(flat[::2], flat[1::2], strict=True))
+
+    def reference(self, *flat: Any) -> Any:
+        return oracle.merge_means(flat[::2], flat[1::2])
+
+    def gradient(self, cotangents: Any, *flat: Any) -> Any:
+        outs, lses = oracle.merge_means_gradient(cotangents, flat[::2], flat[1::2])
+        return [x for pair in zip(outs, lses, strict=True) for x in pair]
+
+    def states_of(self, count: int, *shape: int) -> Sample:
+        """Return a number of parts."""
+        pairs = [(normal(*shape, seed=k), normal(*shape[:-1], seed=9 + k)) for k in range(count)]
+        return Sample(f"{count} parts", tuple(x for pair in pairs for x in pair))
+
+    def samples(self) -> list[Sample]:
+        return [self.states_of(2, 3, 4)]
+
+    def parted(self) -> list[Sample]:
+        return [self.states_of(3, 2, 3)]
+
+    def larges(self) -> list[Sample]:
+        return [self.states_of(2, 30_001, 5)]
