@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import peers
-from harness import judge, significant
+from records import judge, significant
 
 
 def excess(result: Any, reference: np.ndarray, dtype: type[np.floating]) -> float:
@@ -48,11 +48,13 @@ def worst_errors(
     for kind, array in inputs:
         exact = reference(array)
         table[kind] = {
-            name: significant(excess(call(array), exact, array.dtype.type), 3)
-            for name, call in calls.items()
+            name: excess(call(array), exact, array.dtype.type) for name, call in calls.items()
         }
     worst = max(row[peers.OURS] for row in table.values())
     return {
-        "inputs": table,
+        "inputs": {
+            kind: {name: significant(error, 3) for name, error in row.items()}
+            for kind, row in table.items()
+        },
         "floor": judge("worst error beyond half an ulp", worst, at_most=at_most),
     }

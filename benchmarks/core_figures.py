@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from harness import significant
 from machine import ROOT
+from records import significant
 
 _PROGRAM = "build/*/benchmarks/logsum_core_bench"
 # Google Benchmark's own fields; every other number in a run is a counter of ours.
@@ -24,7 +24,7 @@ def find_program() -> Path | None:
     return built[-1] if built else None
 
 
-def run(program: Path) -> dict[str, dict[str, float]]:
+def run(program: Path) -> dict[str, dict[str, float | None]]:
     """Run the program and return its figures by benchmark."""
     done = subprocess.run(
         [str(program), "--benchmark_format=json"], capture_output=True, text=True, check=True
@@ -32,9 +32,9 @@ def run(program: Path) -> dict[str, dict[str, float]]:
     return parse(json.loads(done.stdout))
 
 
-def parse(report: dict[str, Any]) -> dict[str, dict[str, float]]:
+def parse(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     """Return nanoseconds an element and the benchmark's own counters, by benchmark."""
-    figures: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float | None]] = {}
     for entry in report["benchmarks"]:
         if entry.get("run_type") == "aggregate" and entry.get("aggregate_name") != "median":
             continue

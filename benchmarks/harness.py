@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import peers
+from records import judge, significant
 
 from logsum.tour import Timing, interleave, ratio, use_threads
 
@@ -128,7 +129,7 @@ def measure(
     }
 
 
-def _contender(timing: Timing, ours: Timing, error: float) -> dict[str, float]:
+def _contender(timing: Timing, ours: Timing, error: float) -> dict[str, float | None]:
     return {
         **_times(timing),
         "ratio": significant(ratio(timing, ours), 3),
@@ -136,7 +137,7 @@ def _contender(timing: Timing, ours: Timing, error: float) -> dict[str, float]:
     }
 
 
-def _times(timing: Timing) -> dict[str, float]:
+def _times(timing: Timing) -> dict[str, float | None]:
     return {
         "median_us": significant(timing.median * 1e6),
         "min_us": significant(timing.fastest * 1e6),
@@ -164,17 +165,3 @@ def _limits(
     exp = core[limit.exp] * 1e-9 * work.elements / threads
     measured = timings[peers.OURS].median / (read + exp)
     return [judge("time over one read + core exp", measured, at_most=limit.factor)]
-
-
-def judge(
-    what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None
-) -> dict[str, Any]:
-    """Return a floor's record: what it bounds, the bound, the measured value, and whether met."""
-    met = measured >= at_least if at_least is not None else measured <= (at_most or 0)
-    bound = {"at_least": at_least} if at_least is not None else {"at_most": at_most}
-    return {"what": what, **bound, "measured": significant(measured, 3), "met": bool(met)}
-
-
-def significant(value: float, digits: int = 4) -> float:
-    """Return the value rounded to so many significant digits."""
-    return float(f"{value:.{digits}g}")

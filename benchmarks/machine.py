@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import peers
-from harness import significant
+from records import significant
 
 import logsum
 from logsum.tour import interleave, use_threads

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from records import floor_row, floors, number
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 _BLOCK = re.compile(r"(<!-- benchmark:([\w/]+) -->\n).*?(<!-- /benchmark -->)", re.DOTALL)
@@ -94,23 +96,16 @@ def _duration(micros: float) -> str:
 
 
 def _floors(results: Results) -> str:
-    rows = []
-    judged = [
-        (r["title"], str(r["threads"]), floor) for r in results["cases"] for floor in r["floors"]
+    rows = [
+        [*floor_row(*entry), "yes" if entry[2]["met"] else "**no**"] for entry in floors(results)
     ]
-    if results["accuracy"]:
-        judged.append(("float32, all inputs below", "1", results["accuracy"]["floor"]))
-    for title, threads, floor in judged:
-        bound = f"≥ {floor['at_least']}" if "at_least" in floor else f"≤ {floor['at_most']}"
-        met = "yes" if floor["met"] else "**no**"
-        rows.append([f"{title}: {floor['what']}", threads, bound, f"{floor['measured']:g}", met])
     return _table(["floor", "threads", "bound", "measured", "met"], rows)
 
 
 def _accuracy(results: Results) -> str:
     inputs = (results["accuracy"] or {"inputs": {}})["inputs"]
     names = list(next(iter(inputs.values()), {}))
-    rows = [[kind, *(f"{errors[name]:.2g}" for name in names)] for kind, errors in inputs.items()]
+    rows = [[kind, *(number(errors[name], 2) for name in names)] for kind, errors in inputs.items()]
     return _table(["inputs (float32)", *names], rows)
 
 

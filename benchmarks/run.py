@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import core_figures
 import machine
 import peers
 from harness import measure
+from records import floor_row, floors
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
@@ -28,9 +29,6 @@ def main() -> int:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=110)
-    program = None if options.no_core else core_figures.find_program()
-    console.print(_core_line(program), style="dim")
-    core = core_figures.run(program) if program else {}
     facts = machine.facts(options.threads)
     if facts["load_average"] > _BUSY * facts["cores"]:
         console.print(
@@ -38,23 +36,31 @@ def main() -> int:
             "turns, and times are not to be trusted.",
             style="bold red",
         )
-    missed = 0
+    program = None if options.no_core else core_figures.find_program()
+    console.print(_core_line(program), style="dim")
+    core = core_figures.run(program) if program else {}
+    missed = written = 0
     for operation in OPERATIONS:
-        results = _run(operation, options, core, console)
-        if not results["cases"]:
-            continue
-        _show(results, console)
-        missed += sum(not floor["met"] for _, _, floor in floors(results))
-        header = {
+        results = {
             "operation": operation,
             "commit": machine.commit(),
             "machine": facts,
             "peers": peers.versions(),
+            **_run(operation, options, core, console),
         }
+        if not results["cases"]:
+            continue
+        _show(results, console)
+        missed += sum(not floor["met"] for _, _, floor in floors(results))
         options.out.mkdir(parents=True, exist_ok=True)
         path = options.out / f"{operation}.json"
-        path.write_text(json.dumps({**header, **results}, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")
         console.print(f"written: {path}", soft_wrap=True)
+        written += 1
+    if not written:
+        console.print(f"no case is named like {' or '.join(options.only)}", style="bold red")
+        return 1
     console.print("all floors met" if not missed else f"{missed} floors missed", style="bold")
     return 1 if missed and options.strict else 0
 
@@ -100,7 +106,7 @@ def _run(
         for case in module.cases(quick=options.quick)
         if not options.only or any(text in case.name for text in options.only)
     ]
-    times = {name: row["ns_per_element"] for name, row in core.items() if "ns_per_element" in row}
+    times = {name: row["ns_per_element"] for name, row in core.items() if row.get("ns_per_element")}
     records = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(operation, total=len(chosen) * len(options.threads))
@@ -116,15 +122,6 @@ def _run(
     }
 
 
-def floors(results: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield the title, the thread count and the record of every floor of a result file."""
-    for record in results["cases"]:
-        for floor in record["floors"]:
-            yield record["title"], str(record["threads"]), floor
-    if results["accuracy"]:
-        yield "logsumexp, all float32 inputs tried", "", results["accuracy"]["floor"]
-
-
 def _show(results: Mapping[str, Any], console: Console) -> None:
     names = (peers.OURS, *peers.PACKAGES)
     table = Table(box=box.SIMPLE_HEAD, title="Median µs; in brackets times ours, medians of pairs")
@@ -135,11 +132,9 @@ def _show(results: Mapping[str, Any], console: Console) -> None:
         table.add_row(record["title"], str(record["threads"]), *cells)
     console.print(table)
     judged = Table("floor", "threads", "bound", "measured", "", box=box.SIMPLE_HEAD, title="Floors")
-    for title, threads, floor in floors(results):
-        bound = f"≥ {floor['at_least']:g}" if "at_least" in floor else f"≤ {floor['at_most']:g}"
-        verdict = "[green]met[/]" if floor["met"] else "[bold red]missed[/]"
-        what = f"{title}: {floor['what']}"
-        judged.add_row(what, threads, bound, f"{floor['measured']:.3g}", verdict)
+    for entry in floors(results):
+        verdict = "[green]met[/]" if entry[2]["met"] else "[bold red]missed[/]"
+        judged.add_row(*floor_row(*entry), verdict)
     console.print(judged)
 
 

@@ -27,8 +27,8 @@ namespace logsum {
 // b = 0 takes no part, whatever a holds. `sign` (a's dtype, out's shape) receives the sign of the
 // sum and out its logarithm in magnitude; with sign null a negative sum gives NaN.
 //
-// Error for n terms of one sign: half an ulp of the result plus 4e-7 (float32) or
-// (2 + log n) 2^-51 (float64); a result near zero that one term dominates is right to a few ulp of
+// Error for n terms of one sign: half an ulp of the result plus 1e-6 (float32) or
+// (5 + log n) 2^-51 (float64); a result near zero that one term dominates is right to a few ulp of
 // itself.
 void logsumexp(const Tensor& a, std::span<const int> axes, const Tensor* weights,
                const Tensor* where, Tensor& out, Tensor* sign, Context = {});

@@ -106,8 +106,8 @@ void BindLogsumexp(nb::module_& module) {
   module.def("log_softmax", &Softmax<log_softmax>, "a"_a, "axis"_a, "out"_a, "lse"_a);
   module.def("softmax_backward", &SoftmaxBackward<softmax_backward>, "grad_out"_a.none(),
              "grad_lse"_a.none(), "a"_a, "lse"_a, "axis"_a, "grad_a"_a);
-  module.def("log_softmax_backward", &SoftmaxBackward<log_softmax_backward>,
-             "grad_out"_a.none(), "grad_lse"_a.none(), "a"_a, "lse"_a, "axis"_a, "grad_a"_a);
+  module.def("log_softmax_backward", &SoftmaxBackward<log_softmax_backward>, "grad_out"_a.none(),
+             "grad_lse"_a.none(), "a"_a, "lse"_a, "axis"_a, "grad_a"_a);
   module.def("logaddexp", &Logaddexp, "a"_a, "b"_a, "out"_a);
   module.def("merge", &Merge, "lse"_a, "out"_a, "merged_lse"_a, "merged_out"_a.none());
 }

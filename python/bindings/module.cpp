@@ -1,11 +1,13 @@
 // logsum._core: the C++ library as plain functions on arrays. The packages above it check dtypes
 // and shapes in Python's terms, allocate results, and know about gradients.
-#include "operations.hpp"
-
 #include <nanobind/nanobind.h>
+
+#include "logsum/version.hpp"
+#include "operations.hpp"
 
 NB_MODULE(_core, module) {
   module.doc() = "The C++ library, on arrays and on (address, dtype, shape, strides).";
+  module.attr("version") = logsum::kVersion;
   logsum::python::BindConfig(module);
   logsum::python::BindLogsumexp(module);
 }

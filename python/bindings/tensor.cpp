@@ -15,9 +15,8 @@ constexpr int kDTypes = static_cast<int>(DType::boolean) + 1;
 
 void CheckAxes(std::int64_t axes) {
   if (axes > Tensor::max_axes) {
-    throw std::invalid_argument("expected an array of at most " +
-                                std::to_string(Tensor::max_axes) + " axes, got " +
-                                std::to_string(axes));
+    throw std::invalid_argument("expected an array of at most " + std::to_string(Tensor::max_axes) +
+                                " axes, got " + std::to_string(axes));
   }
 }
 
@@ -88,8 +87,7 @@ void Array::ReadTuple(nb::handle object) {
 }
 
 void Array::ReadBuffer(nb::handle object, Access access) {
-  const int flags =
-      PyBUF_STRIDES | PyBUF_FORMAT | (access == Access::write ? PyBUF_WRITABLE : 0);
+  const int flags = PyBUF_STRIDES | PyBUF_FORMAT | (access == Access::write ? PyBUF_WRITABLE : 0);
   if (PyObject_CheckBuffer(object.ptr()) == 0) {
     throw nb::type_error("expected an array with the buffer protocol, or a tuple");
   }

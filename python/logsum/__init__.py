@@ -9,14 +9,14 @@ expected and what was given.
 equally. NaN that takes part gives NaN.
 """
 
+from logsum import _core
 from logsum._config import get_num_threads, set_num_threads, show_config
-from logsum._core import config as _config_of_core
 from logsum._logaddexp import logaddexp
 from logsum._logsumexp import logsumexp
 from logsum._merge import merge
 from logsum._softmax import log_softmax, softmax
 
-__version__: str = _config_of_core().version
+__version__ = _core.version
 
 __all__ = [
     "__version__",

@@ -25,12 +25,11 @@ def type_error(function: str, argument: str, expected: str, given: object) -> Ty
 def type_name(value: object) -> str:
     """The type of a value, as an error names it: numpy.ndarray, int."""
     kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return module + kind.__qualname__
 
 
-def synonym(
-    function: str, name: str, value: Any, default: Any, other_name: str, other: Any
-) -> Any:
+def synonym(function: str, name: str, value: Any, default: Any, other_name: str, other: Any) -> Any:
     """The value of an argument that goes by two names, the second None unless given."""
     if other is None:
         return value

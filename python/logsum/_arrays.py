@@ -56,7 +56,7 @@ def as_mask(function: str, argument: str, value: Any) -> NDArray[np.bool_]:
 
 
 def readable(array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
-    """The array with a dtype (its own by default) in native byte order, aligned; itself if it is."""
+    """The array in a dtype (its own by default), in native byte order, aligned; itself if it is."""
     dtype = array.dtype.newbyteorder("=") if dtype is None else dtype
     if array.dtype != dtype or not array.dtype.isnative:
         return array.astype(dtype)

@@ -39,8 +39,8 @@ def logaddexp(a: Any, b: Any) -> Any:
     Notes
     -----
     Linear time, no scratch. The gradients are the shares of the two terms, ``sigmoid(a - b)`` and
-    ``sigmoid(b - a)``: a half each at equal +inf, zero at equal -inf. ``max + log1p(exp(-|a - b|))``
-    is formula (1.2) of [1]_ for two terms, with the logarithm of [1]_, section 5.
+    ``sigmoid(b - a)``: a half each at equal +inf, zero at equal -inf. The value is the maximum plus
+    ``log1p(exp(-|a - b|))``, the case of two terms in [1]_.
 
     References
     ----------

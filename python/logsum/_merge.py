@@ -34,8 +34,8 @@ def merge(*states: Any) -> Any:
     Raises
     ------
     TypeError
-        For states that aren't floating arrays, or of mixed dtypes. An `out` in a half type may have,
-        and gets, an lse in float32.
+        For states that aren't floating arrays, or of mixed dtypes. An `out` in a half type may
+        have, and gets, an lse in float32.
     ValueError
         For no states, lse and pairs mixed, or shapes that don't fit together.
 

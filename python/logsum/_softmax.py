@@ -24,9 +24,7 @@ def softmax(
 def softmax(
     a: ArrayT, axis: int = ..., *, return_lse: Literal[True], dim: int | None = ...
 ) -> tuple[ArrayT, ArrayT]: ...
-def softmax(
-    a: Any, axis: int = -1, *, return_lse: bool = False, dim: int | None = None
-) -> Any:
+def softmax(a: Any, axis: int = -1, *, return_lse: bool = False, dim: int | None = None) -> Any:
     """Compute exp(a) divided by its sum over an axis.
 
     Parameters
@@ -83,9 +81,7 @@ def log_softmax(
 def log_softmax(
     a: ArrayT, axis: int = ..., *, return_lse: Literal[True], dim: int | None = ...
 ) -> tuple[ArrayT, ArrayT]: ...
-def log_softmax(
-    a: Any, axis: int = -1, *, return_lse: bool = False, dim: int | None = None
-) -> Any:
+def log_softmax(a: Any, axis: int = -1, *, return_lse: bool = False, dim: int | None = None) -> Any:
     """Compute a minus the logarithm of the sum of its exponentials over an axis.
 
     Parameters

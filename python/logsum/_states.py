@@ -26,10 +26,9 @@ def split(function: str, states: Sequence[Any]) -> tuple[list[Any], list[Any] | 
     if not any(are_pairs):
         return list(states), None
     for k, (state, is_pair) in enumerate(zip(states, are_pairs, strict=True)):
-        given = f"{len(state)} items" if is_pair else type_name(state)
         if not is_pair or len(state) != 2:
-            expected = "a pair (out, lse), as other states are" if not is_pair else "a pair (out, lse)"
-            raise value_error(function, f"states[{k}]", expected, given)
+            given = f"{len(state)} items" if is_pair else type_name(state)
+            raise value_error(function, f"states[{k}]", "a pair (out, lse), like others", given)
     return [lse for _, lse in states], [out for out, _ in states]
 
 

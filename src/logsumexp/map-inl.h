@@ -182,7 +182,7 @@ HWY_INLINE void AddGradRow(D d, const SliceParams<T>& params, std::int64_t lane,
   *lo = hn::GetLane(low);
 }
 
-// The same for a block of at most kChain rows of lanes; hi and lo are arrays over the lanes.
+// The same for a block of at most kLaneDepth rows of lanes; hi and lo are arrays over the lanes.
 template <MapKind kKind, class D, class T = hn::TFromD<D>>
 HWY_INLINE void AddGradLanes(D d, const SliceParams<T>& params, std::int64_t depth,
                              std::int64_t width, Block<const T> x, Block<const T> g,

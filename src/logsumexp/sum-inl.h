@@ -7,8 +7,8 @@
 // while it is in L1: for its maximum, then for its sum. The block that brings a new maximum
 // leaves that element out of the sum (Partial says why).
 //
-// No chain of additions is longer than 32 (docs/numerics.md): a block has at most 32 terms for each
-// accumulator, and blocks are folded with TwoSum.
+// No chain of additions is longer than 16: a block has at most 16 terms for each accumulator, and
+// blocks are folded with TwoSum. That is what bounds the error by 1e-6 (docs/numerics.md).
 //
 // NaN anywhere makes the sum NaN. The maximum itself is only right where nothing is NaN, which is
 // all that is needed then. Results whose maximum lies outside the domain of ExpScaled (+inf, or
@@ -34,7 +34,7 @@ using logsum::HWY_NAMESPACE::ExponentOf;
 using logsum::HWY_NAMESPACE::ExpScaled;
 using logsum::HWY_NAMESPACE::PowerFromField;
 
-inline constexpr std::int64_t kChain = 32;
+inline constexpr std::int64_t kChain = 16;
 
 // 2^n for integral n <= 0; 0 from the smallest normal's exponent down.
 template <class D, class V = hn::Vec<D>>
@@ -101,7 +101,7 @@ HWY_INLINE void AddTerms(D d, const ExpScaled<D>& exp, V x, V excluded, V& sum, 
 
 inline constexpr std::int64_t kRowAccumulators = 4;
 
-// The elements of a block: 32 terms for each lane of each accumulator.
+// The elements of a block: kChain terms for each lane of each accumulator.
 template <class D>
 std::int64_t RowBlock(D d) {
   return kChain * kRowAccumulators * static_cast<std::int64_t>(hn::Lanes(d));
@@ -184,7 +184,10 @@ HWY_INLINE void AddRowBlock(D d, const hn::TFromD<D>* HWY_RESTRICT x, std::int64
 
 // ---- lanes: one sum in each lane ----------------------------------------------------------------
 
-// Folds a block of at most kChain rows of `width` lanes into the running sums max, hi, lo. `width`
+// The rows of a block: there are two accumulators, for even and odd rows.
+inline constexpr std::int64_t kLaneDepth = 2 * kChain;
+
+// Folds a block of at most kLaneDepth rows of `width` lanes into the running sums max, hi, lo. `width`
 // is a whole number of vectors; `block_max` is scratch of that size.
 template <class D>
 HWY_INLINE void AddLaneBlock(D d, const hn::TFromD<D>* HWY_RESTRICT x, std::int64_t row_stride,

@@ -29,7 +29,7 @@ class TileSum {
         tile_(plan.TileAt(tile)),
         by_rows_(!plan.by_lanes || tile_.width == 1),
         width_(by_rows_ ? 1 : BlockAccess<Real>::Stride(tile_.width)),
-        depth_(std::min(by_rows_ ? RowBlock(d) : kMaxDepth, kBlock / width_)),
+        depth_(std::min(by_rows_ ? RowBlock(d) : kLaneDepth, kBlock / width_)),
         scope_(kScratchBytes),
         input_(plan, kInput, scope_.Take<Real>(kBlock)) {
     max_ = scope_.Take<Real>(kMaxTileWidth);
@@ -95,7 +95,6 @@ class TileSum {
   static constexpr Real kMaxMagnitude = logsum::ExpConstants<Real>::kMaxScaleInput;
   // A block of each of three operands fits in L1 and L2.
   static constexpr std::int64_t kBlock = 16384 / sizeof(Real);
-  static constexpr std::int64_t kMaxDepth = kChain;
   // Three blocks, and less than 20 arrays over the lanes.
   static constexpr std::size_t kScratchBytes =
       3 * Arena::BytesFor<Real>(kBlock) + 20 * Arena::BytesFor<double>(kMaxTileWidth);

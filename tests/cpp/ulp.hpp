@@ -47,6 +47,8 @@ class Record {
     }
   }
 
+  void Add(const Record& other) { Add(other.worst_, other.at_); }
+
   // Prints and records the worst error, and holds it against the bound of the primitive's comment.
   void Expect(double bound) const {
     char text[64];

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from logsum import _core
-from logsum._arguments import type_error, type_name
 from logsum.torch._operator import Arguments, Gradients, Kept, Operator
 from logsum.torch._sum import lse_dtype, present
 from logsum.torch._tensors import FLOATING, as_floating, as_partner, broadcast, view

@@ -30,16 +30,26 @@ def logsumexp(
     axes = axes if a.ndim else ()
     if b is None:
         out = logsumexp_operator(a, where, axes)
-        sign = (out > -torch.inf).to(a.dtype).masked_fill(out.isnan(), torch.nan) if return_sign else None
     else:
         out, sign = weighted_operator(a, b, where, axes)
         if not return_sign:
             # Added, so that a negative sum keeps the gradient that log has there.
             out = out + torch.zeros_like(out).masked_fill(sign < 0, torch.nan)
-    if out.dtype != a.dtype:
-        out = out.to(a.dtype)
-    if not keepdims:
-        out = squeeze(out, axes)
+    result = _finish(out, a.dtype, axes, keepdims)
     if not return_sign:
-        return out
-    return out, sign if keepdims else squeeze(sign, axes)
+        return result
+    if b is None:
+        sign = _sign(out)
+    return result, _finish(sign, a.dtype, axes, keepdims)
+
+
+def _sign(out: Tensor) -> Tensor:
+    """The sign of a sum without weights, from its logarithm."""
+    return (out > -torch.inf).to(out.dtype).masked_fill(out.isnan(), torch.nan)
+
+
+def _finish(out: Tensor, dtype: torch.dtype, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    """The result in the caller's dtype and shape."""
+    if out.dtype != dtype:
+        out = out.to(dtype)
+    return out if keepdims else squeeze(out, axes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,9 +41,7 @@ def _merge_parts(lses: Sequence[Tensor], outs: Sequence[Tensor]) -> Any:
     return lse if out is None else (out, lse)
 
 
-def _fill(
-    lse: Tensor, out: Tensor | None, lses: Sequence[Tensor], outs: Sequence[Tensor]
-) -> None:
+def _fill(lse: Tensor, out: Tensor | None, lses: Sequence[Tensor], outs: Sequence[Tensor]) -> None:
     _core.merge(
         [view(part) for part in lses],
         [view(part) for part in outs],
@@ -67,7 +65,7 @@ class _MergeLse(Operator):
     def vjp(
         self, arguments: Arguments, kept: Kept, grads: Gradients, needed: Sequence[bool]
     ) -> Gradients:
-        grad = cast("Tensor", grads[0])
+        grad = grads[0]
         return (_weights(arguments[0], kept[0]) * grad.unsqueeze(-1),)
 
     def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> Tensor:
@@ -100,9 +98,7 @@ class _Merge(Operator):
         by_lse = by_lse + p * (incoming * _deviations(p, out, kept[1])).sum(-1)
         return by_lse, (p.unsqueeze(-1) * incoming).to(out.dtype)
 
-    def jvp(
-        self, arguments: Arguments, kept: Kept, tangents: Gradients
-    ) -> tuple[Tensor, Tensor]:
+    def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> tuple[Tensor, Tensor]:
         lse, out = arguments
         p = _weights(lse, kept[0])
         d_lse, d_out = tangents

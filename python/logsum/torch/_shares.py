@@ -66,7 +66,7 @@ class _LogSoftmax(_Softmax):
 
 
 class _SoftmaxBackward(Operator):
-    """F(u, v, a, lse) = p (u - <u, p> + v) with p = exp(a - lse), u and v the outputs' gradients."""
+    """F(u, v, a, lse) = p (u - <u, p> + v), p = exp(a - lse), u and v the outputs' gradients."""
 
     schema = (
         "softmax_backward(Tensor? grad_out, Tensor? grad_lse, Tensor a, Tensor lse, int axis)"

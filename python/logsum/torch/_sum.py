@@ -28,7 +28,8 @@ def lse_like(a: Tensor, axes: Sequence[int]) -> Tensor:
 
 def probabilities(a: Tensor, lse: Tensor, where: Tensor | None, axes: Sequence[int]) -> Tensor:
     """exp(a - lse) in the lse's dtype, exactly 0 for a term that takes no part."""
-    return logsumexp_backward(torch.ones_like(lse), a.to(lse.dtype), lse, where, axes)
+    p: Tensor = logsumexp_backward(torch.ones_like(lse), a.to(lse.dtype), lse, where, axes)
+    return p
 
 
 def present(values: Tensor, weights: Tensor) -> Tensor:
@@ -45,9 +46,7 @@ class _Logsumexp(Operator):
     def allocate(self, a: Tensor, where: Tensor | None, axes: Sequence[int]) -> Tensor:
         return lse_like(a, axes)
 
-    def compute(
-        self, lse: Tensor, a: Tensor, where: Tensor | None, axes: Sequence[int]
-    ) -> None:
+    def compute(self, lse: Tensor, a: Tensor, where: Tensor | None, axes: Sequence[int]) -> None:
         _core.logsumexp(view(a), axes, None, optional_view(where), view(lse), None)
 
     def vjp(
@@ -84,8 +83,9 @@ class _LogsumexpBackward(Operator):
         where: Tensor | None,
         axes: Sequence[int],
     ) -> None:
+        lse_view, where_view = view(lse), optional_view(where)
         _core.logsumexp_backward(
-            view(grad), view(a), None, optional_view(where), view(lse), None, axes, view(grad_a), None
+            view(grad), view(a), None, where_view, lse_view, None, axes, view(grad_a), None
         )
 
     def vjp(

@@ -33,11 +33,12 @@ INTEGERS = (
 )
 EXPECTED = "float16, bfloat16, float32 or float64"
 
+_broadcast_shapes: Any = torch.broadcast_shapes
 View: TypeAlias = tuple[int, int, Sequence[int], Sequence[int]]
 
 
 def view(tensor: Tensor) -> View:
-    """Memory, element type, shape and strides, as `_core` takes them; the tensor must outlive it."""
+    """Memory, dtype, shape and strides, as `_core` takes them; the tensor must outlive it."""
     return tensor.data_ptr(), DTYPES[tensor.dtype], tensor.shape, tensor.stride()
 
 
@@ -49,7 +50,7 @@ def optional_view(tensor: Tensor | None) -> View | None:
 def check_tensor(function: str, argument: str, value: Any) -> None:
     """Refuse what is no dense tensor on the CPU (or on meta, where only shapes are computed)."""
     if not isinstance(value, Tensor):
-        raise type_error(function, argument, "torch.Tensor, as other arguments are", type_name(value))
+        raise type_error(function, argument, "torch.Tensor, like others", type_name(value))
     if value.layout is not torch.strided:
         raise type_error(function, argument, "a dense tensor", value.layout)
     if value.device.type not in ("cpu", "meta"):
@@ -110,7 +111,7 @@ def broadcast(function: str, tensors: dict[str, Tensor]) -> list[Tensor]:
     if all(shape == shapes[0] for shape in shapes):
         return list(tensors.values())
     try:
-        shape = torch.broadcast_shapes(*shapes)
+        shape = _broadcast_shapes(*shapes)
     except RuntimeError:
         names = " and ".join(tensors)
         given = " and ".join(str(tuple(shape)) for shape in shapes)

@@ -17,9 +17,7 @@ from logsum.torch._tensors import optional_view, total, view
 class _Weighted(Operator):
     """log |Σ b exp(a)| and the sign of the sum, over axes, which are kept."""
 
-    schema = (
-        "logsumexp_weighted(Tensor a, Tensor b, Tensor? where, int[] axes) -> (Tensor, Tensor)"
-    )
+    schema = "logsumexp_weighted(Tensor a, Tensor b, Tensor? where, int[] axes) -> (Tensor, Tensor)"
     kept = (0, 1)
 
     def allocate(
@@ -50,18 +48,16 @@ class _Weighted(Operator):
         grad_b = weighted_backward(*shared, True) if needed[1] else None
         return grad_a, grad_b, None, None
 
-    def jvp(
-        self, arguments: Arguments, kept: Kept, tangents: Gradients
-    ) -> tuple[Tensor, Tensor]:
-        a, b, where, axes = arguments
+    def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> tuple[Tensor, Tensor]:
+        (a, b, where, axes), (out, sign) = arguments, kept
         d_a, d_b = tangents[:2]
-        e = _terms(a, b, where, *kept, axes)
+        e = _terms(a, b, where, out, sign, axes)
         tangent = torch.zeros_like(e)
         if d_a is not None:
             tangent = tangent + e * b * present(d_a, e * b)
         if d_b is not None:
             tangent = tangent + e * present(d_b, e)
-        return total(tangent, axes), torch.zeros_like(kept[1])
+        return total(tangent, axes), torch.zeros_like(sign)
 
 
 class _WeightedBackward(Operator):
@@ -137,7 +133,8 @@ def _terms(
 ) -> Tensor:
     """Sign times exp(a - out), in out's dtype; 0 for a term that takes no part."""
     a, b, sign = (tensor.to(out.dtype) for tensor in (a, b, sign))
-    return weighted_backward(torch.ones_like(out), a, b, where, out, sign, axes, True)
+    e: Tensor = weighted_backward(torch.ones_like(out), a, b, where, out, sign, axes, True)
+    return e
 
 
 weighted_operator = _Weighted()

@@ -29,7 +29,7 @@ def _context() -> decimal.Context:
 def exact_logsumexp(
     values: Iterable[float], weights: Iterable[float] | None = None
 ) -> decimal.Decimal:
-    """Return log |Σ b exp(a)| to 50 digits.
+    """Return log |Σ b exp(a)| to 50 digits of the larger of 1 and the result.
 
     Parameters
     ----------
