@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import peers
 from machine import ROOT
-from records import significant
+from records import judge, significant
+
+from logsum.tour import interleave, use_threads
 
 _PROGRAM = "build/*/benchmarks/logsum_core_bench"
-# Google Benchmark's own fields; every other number in a run is a counter of ours.
-_FIELDS = frozenset(
-    {"family_index", "per_family_instance_index", "repetitions", "repetition_index", "threads"}
-    | {"iterations", "real_time", "cpu_time", "items_per_second", "bytes_per_second"}
-)
+# The core's exp on AVX2, float32, data in cache: cycles an element, over all inputs and x <= 0.
+_CYCLES = {"Exp/f32/AVX2": 1.5, "ExpNonPositive/f32/AVX2": 1.0}
+_OVER_TORCH_EXP = 1.5
+_TIME = {False: 0.2, True: 0.01}  # seconds for each figure
+
+Figures = Mapping[str, Mapping[str, float | None]]
 
 
 def find_program() -> Path | None:
@@ -24,26 +30,66 @@ def find_program() -> Path | None:
     return built[-1] if built else None
 
 
-def run(program: Path) -> dict[str, dict[str, float | None]]:
+def run(program: Path, *, quick: bool = False) -> Figures:
     """Run the program and return its figures by benchmark."""
-    done = subprocess.run(
-        [str(program), "--benchmark_format=json"], capture_output=True, text=True, check=True
-    )
+    command = [str(program), "--benchmark_format=json", f"--benchmark_min_time={_TIME[quick]}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return parse(json.loads(done.stdout))
 
 
-def parse(report: dict[str, Any]) -> dict[str, dict[str, float | None]]:
-    """Return nanoseconds an element and the benchmark's own counters, by benchmark."""
-    figures: dict[str, dict[str, float | None]] = {}
+def parse(report: Mapping[str, Any]) -> Figures:
+    """Return nanoseconds and cycles an element, and gigabytes a second, by benchmark."""
+    figures = {}
     for entry in report["benchmarks"]:
         if entry.get("run_type") == "aggregate" and entry.get("aggregate_name") != "median":
             continue
-        figure = {
-            key: significant(value)
-            for key, value in entry.items()
-            if isinstance(value, (int, float)) and key not in _FIELDS
-        }
-        if entry.get("items_per_second"):
-            figure["ns_per_element"] = significant(1e9 / entry["items_per_second"])
+        figure = {"ns": significant(1e9 / entry["items_per_second"])}
+        if "cycles" in entry:
+            figure["cycles"] = significant(entry["cycles"])
+        if entry.get("bytes_per_second"):
+            figure["gb_per_s"] = significant(entry["bytes_per_second"] / 1e9)
         figures[entry.get("run_name", entry["name"])] = figure
     return figures
+
+
+def of_target(figures: Figures, target: str) -> dict[str, float]:
+    """Return nanoseconds an element on one CPU target, by the benchmark's name without it."""
+    return {
+        name.removesuffix(f"/{target}"): figure["ns"]
+        for name, figure in figures.items()
+        if name.endswith(f"/{target}") and figure["ns"] is not None
+    }
+
+
+def floors(figures: Figures, torch_exp: float | None) -> list[dict[str, Any]]:
+    """Return the judgement of the core's exp, against cycles and against torch.exp (ns)."""
+    judged = [
+        judge(f"cycles of {name}", figures[name].get("cycles") or np.inf, at_most=bound)
+        for name, bound in _CYCLES.items()
+        if name in figures
+    ]
+    exp = figures.get("Exp/f32/AVX2", {}).get("ns")
+    if exp and torch_exp:
+        judged.append(
+            judge("speed of Exp/f32/AVX2 over torch.exp", torch_exp / exp, at_least=_OVER_TORCH_EXP)
+        )
+    return judged
+
+
+def torch_exp() -> float | None:
+    """Return the nanoseconds that torch.exp takes for one more float32 in cache, or None.
+
+    The difference of two lengths leaves the cost of a call out, which the core has not.
+    """
+    torch = peers.torch
+    if torch is None:
+        return None
+    short, long = 2048, 16384
+    calls = {}
+    for size in (short, long):
+        values = torch.linspace(-80, 80, size)
+        out = torch.empty_like(values)
+        calls[str(size)] = lambda values=values, out=out: torch.exp(values, out=out)
+    with use_threads(1):
+        times = interleave(calls, budget=1)
+    return 1e9 * (times[str(long)].median - times[str(short)].median) / (long - short)

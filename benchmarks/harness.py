@@ -48,7 +48,7 @@ class Limit:
 
     factor: float
     read: str  # the yardstick that reads
-    exp: str  # the core benchmark's name
+    exp: str  # the core benchmark, without the CPU target
 
 
 @dataclass(frozen=True)

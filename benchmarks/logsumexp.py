@@ -19,7 +19,7 @@ torch, special = peers.torch, peers.special
 # The bound on the worst error over all float32 inputs tried.
 _WORST = 1e-6
 _OVER_TORCH_AND_SCIPY = {"torch": 1.5, "SciPy": 3.0}
-_CORE_EXP = "exp/float32/full"
+_CORE_EXP = "Exp/f32"
 
 
 # ---- cases ---------------------------------------------------------------------------------
@@ -111,14 +111,12 @@ def cases(*, quick: bool = False) -> list[Case]:
             work.normalised,
             (2000, 1000),
             options={"log": True},
-            headline=True,
         ),
         case("logaddexp", "logaddexp, {}", work.added, (1_000_000,)),
         Case(
             "logsumexp-small-numpy",
             "logsumexp of 10 numbers (array)",
             partial(work.small, of_torch=False),
-            headline=True,
         ),
     ]
     if not torch:
@@ -159,7 +157,6 @@ def cases(*, quick: bool = False) -> list[Case]:
             work.gradient,
             (2000, 1000),
             options={"name": "log_softmax", "axis": 1},
-            headline=True,
         ),
     ]
 

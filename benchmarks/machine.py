@@ -15,7 +15,7 @@ import numpy as np
 import peers
 from records import significant
 
-import logsum
+import logsum._core
 from logsum.tour import interleave, use_threads
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,8 +61,8 @@ def _git(*arguments: str) -> str | None:
 def reader(array: np.ndarray, threads: int) -> Callable[[], object]:
     """Return a call that reads an array once and does next to nothing else.
 
-    One thread: the better of NumPy's maximum and torch's sum would differ by a few per cent; with
-    more threads torch's, whose pool starts work in microseconds, else a pool of Python threads.
+    torch's sum where there is torch: its threads start in microseconds, a pool of Python's takes
+    tens of them. On one thread NumPy's maximum takes a few per cent longer.
     """
     flat = array.reshape(-1)
     if peers.torch is not None:
@@ -93,6 +93,7 @@ def facts(thread_counts: list[int]) -> dict[str, Any]:
         "read_gb_per_s": {
             str(count): significant(read_bandwidth(count), 3) for count in thread_counts
         },
+        "cpu_target": logsum._core.config().cpu_target,
         "python": platform.python_version(),
         "logsum": logsum.__version__,
     }

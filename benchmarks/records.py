@@ -26,7 +26,9 @@ def floors(results: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any
     for record in results["cases"]:
         for floor in record["floors"]:
             yield record["title"], str(record["threads"]), floor
-    if results["accuracy"]:
+    for floor in results.get("floors", ()):
+        yield results["operation"], "1", floor
+    if results.get("accuracy"):
         yield f"{results['operation']}, all inputs tried", "1", results["accuracy"]["floor"]
 
 

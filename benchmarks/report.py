@@ -1,7 +1,7 @@
 """Writes the tables of README and docs from results/*.json: report.py --write or --check.
 
 A block ``<!-- benchmark:NAME -->`` ... ``<!-- /benchmark -->`` holds the table NAME, where NAME is
-an operation (its headline cases) or OPERATION/cases, /floors, /accuracy, /core or /machine.
+an operation (its headline cases) or OPERATION/cases, /floors, /accuracy, /machine, or core/figures.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _cases(results: Results, *, headline: bool = False) -> str:
         for name in others:
             peer = contenders.get(name)
             cells.append(
-                f"{_duration(peer['median_us'])} ({peer['ratio']:.2g}x)"
+                f"{_duration(peer['median_us'])} ({peer['ratio']:.3g}x)"
                 if peer
                 else _absent(results["peers"][name])
             )
@@ -109,13 +109,12 @@ def _accuracy(results: Results) -> str:
     return _table(["inputs (float32)", *names], rows)
 
 
-def _core(results: Results) -> str:
-    rows = []
-    for name, figures in results["core"].items():
-        rest = [f"{key} {value:g}" for key, value in figures.items() if key != "ns_per_element"]
-        time = figures.get("ns_per_element")
-        rows.append([name, "" if time is None else f"{time:g}", ", ".join(rest)])
-    return _table(["core benchmark", "ns an element", "counters"], rows)
+def _figures(results: Results) -> str:
+    rows = [
+        [name, *(number(figure[key]) if key in figure else "" for key in ("ns", "cycles"))]
+        for name, figure in results["figures"].items()
+    ]
+    return _table(["one thread, data in cache", "ns an element", "cycles"], rows)
 
 
 def _machine(results: Results) -> str:
@@ -138,7 +137,7 @@ _PARTS: dict[str, Callable[[Results], str]] = {
     "cases": _cases,
     "floors": _floors,
     "accuracy": _accuracy,
-    "core": _core,
+    "figures": _figures,
     "machine": _machine,
 }
 

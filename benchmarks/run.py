@@ -13,7 +13,7 @@ import core_figures
 import machine
 import peers
 from harness import measure
-from records import floor_row, floors
+from records import floor_row, floors, number
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
@@ -36,33 +36,30 @@ def main() -> int:
             "turns, and times are not to be trusted.",
             style="bold red",
         )
-    program = None if options.no_core else core_figures.find_program()
-    console.print(_core_line(program), style="dim")
-    core = core_figures.run(program) if program else {}
-    missed = written = 0
+    header = {"commit": machine.commit(), "machine": facts, "peers": peers.versions()}
+    core = _core(options, console)
+    parts = {"core": core} if core["figures"] else {}
+    exp = core_figures.of_target(core["figures"], facts["cpu_target"])
     for operation in OPERATIONS:
-        results = {
-            "operation": operation,
-            "commit": machine.commit(),
-            "machine": facts,
-            "peers": peers.versions(),
-            **_run(operation, options, core, console),
-        }
-        if not results["cases"]:
-            continue
-        _show(results, console)
-        missed += sum(not floor["met"] for _, _, floor in floors(results))
-        options.out.mkdir(parents=True, exist_ok=True)
-        path = options.out / f"{operation}.json"
-        text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
-        console.print(f"written: {path}", soft_wrap=True)
-        written += 1
-    if not written:
+        parts[operation] = _run(operation, options, exp, console)
+    if not any(part["cases"] for part in parts.values()):
         console.print(f"no case is named like {' or '.join(options.only)}", style="bold red")
         return 1
+    missed = 0
+    for name, part in parts.items():
+        results = {"operation": name, **header, **part}
+        _show(results, console)
+        missed += sum(not floor["met"] for _, _, floor in floors(results))
+        _write(options.out / f"{name}.json", results, console)
     console.print("all floors met" if not missed else f"{missed} floors missed", style="bold")
     return 1 if missed and options.strict else 0
+
+
+def _write(path: Path, results: Mapping[str, Any], console: Console) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    console.print(f"written: {path}", soft_wrap=True)
 
 
 def _arguments() -> argparse.Namespace:
@@ -74,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the JSON files")
     parser.add_argument("--budget", type=float, default=2.0, help="seconds a case (%(default)s)")
+    parser.add_argument("--core", type=Path, metavar="PROGRAM", help="the C++ benchmarks' program")
     parser.add_argument("--no-core", action="store_true", help="leave the C++ benchmarks out")
     parser.add_argument("--strict", action="store_true", help="fail where a floor is missed")
     options = parser.parse_args()
@@ -88,16 +86,21 @@ def _arguments() -> argparse.Namespace:
     return options
 
 
-def _core_line(program: Path | None) -> str:
+def _core(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    program = None if options.no_core else options.core or core_figures.find_program()
     if program is None:
-        return "core benchmarks: not built, so limits that need the core's exp are left out"
-    return f"core benchmarks: {program.relative_to(machine.ROOT)}"
+        console.print("without core benchmarks: limits that need the core's exp are left out")
+        return {"cases": [], "figures": {}, "floors": []}
+    console.print("core benchmarks ...", style="dim")
+    figures = core_figures.run(program, quick=options.quick)
+    judged = core_figures.floors(figures, core_figures.torch_exp())
+    return {"cases": [], "figures": figures, "floors": judged}
 
 
 def _run(
     operation: str,
     options: argparse.Namespace,
-    core: Mapping[str, Mapping[str, float]],
+    core: Mapping[str, float],
     console: Console,
 ) -> dict[str, Any]:
     module = importlib.import_module(operation)
@@ -106,31 +109,25 @@ def _run(
         for case in module.cases(quick=options.quick)
         if not options.only or any(text in case.name for text in options.only)
     ]
-    times = {name: row["ns_per_element"] for name, row in core.items() if row.get("ns_per_element")}
     records = []
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(operation, total=len(chosen) * len(options.threads))
         for case in chosen:
             for threads in options.threads:
                 progress.update(task, description=f"{case.title}, {threads} threads")
-                records.append(measure(case, threads, times, budget=options.budget))
+                records.append(measure(case, threads, core, budget=options.budget))
                 progress.advance(task)
     return {
         "cases": records,
         "accuracy": module.worst_errors(quick=options.quick) if not options.only else None,
-        "core": core,
     }
 
 
 def _show(results: Mapping[str, Any], console: Console) -> None:
-    names = (peers.OURS, *peers.PACKAGES)
-    table = Table(box=box.SIMPLE_HEAD, title="Median µs; in brackets times ours, medians of pairs")
-    for column in ("work", "threads", *names):
-        table.add_column(column, justify="left" if column == "work" else "right")
-    for record in results["cases"]:
-        cells = [_cell(record["contenders"].get(name), name) for name in names]
-        table.add_row(record["title"], str(record["threads"]), *cells)
-    console.print(table)
+    if results["cases"]:
+        console.print(_case_table(results))
+    if "figures" in results:
+        console.print(_figure_table(results))
     judged = Table("floor", "threads", "bound", "measured", "", box=box.SIMPLE_HEAD, title="Floors")
     for entry in floors(results):
         verdict = "[green]met[/]" if entry[2]["met"] else "[bold red]missed[/]"
@@ -138,11 +135,33 @@ def _show(results: Mapping[str, Any], console: Console) -> None:
     console.print(judged)
 
 
-def _cell(contender: Mapping[str, float] | None, name: str) -> str:
+def _case_table(results: Mapping[str, Any]) -> Table:
+    names = (peers.OURS, *peers.PACKAGES)
+    table = Table(box=box.SIMPLE_HEAD, title="Median µs; in brackets times ours, medians of pairs")
+    for column in ("work", "threads", *names):
+        table.add_column(column, justify="left" if column == "work" else "right")
+    for record in results["cases"]:
+        found, versions = record["contenders"], results["peers"]
+        cells = [_cell(found.get(name), versions.get(name)) for name in names]
+        table.add_row(record["title"], str(record["threads"]), *cells)
+    return table
+
+
+def _figure_table(results: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="The core, one thread, in cache")
+    for column in ("primitive", "ns an element", "cycles an element"):
+        table.add_column(column, justify="left" if column == "primitive" else "right")
+    for name, figure in results["figures"].items():
+        table.add_row(name, *(number(figure.get(key)) for key in ("ns", "cycles")))
+    return table
+
+
+def _cell(contender: Mapping[str, float] | None, peer: str | None) -> str:
+    """Return a cell of a contender, given a peer's version, None for ours."""
     if contender is None:
-        return "-"
+        return peers.MISSING if peer == peers.MISSING else "-"
     text = f"{contender['median_us']:,.4g}"
-    return text if name == peers.OURS else f"{text} ({contender['ratio']:.3g}x)"
+    return text if peer is None else f"{text} ({contender['ratio']:.3g}x)"
 
 
 if __name__ == "__main__":

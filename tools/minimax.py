@@ -1,16 +1,14 @@
-"""Minimax coefficients of the polynomials in src/core, by the Remez exchange.
+"""The constants of src/core/exp_constants.hpp: minimax polynomials and the parts of ln 2.
 
-Prints what src/core/exp-inl.h and src/core/log-inl.h contain, so that every number there can be
-derived again: ``python tools/minimax.py`` needs mpmath only. For each function the polynomial
-``q`` minimises the largest relative error of the whole approximation, the leading terms (which
-are exact in binary) staying fixed:
+``python tools/minimax.py`` (needs mpmath) prints every derived number there, so that none has to
+be believed. A polynomial ``q`` minimises the largest relative error of the whole approximation,
+by the Remez exchange, the leading terms (which are exact in binary) staying fixed:
 
-* ``e^r = 1 + r + r^2 q(r)``,
-* ``log(1 + f) = f - f^2/2 + f^3 q(f)``  (float32),
-* ``log(1 + f) = 2 s + s^3 q(s^2)``, ``s = f / (2 + f)``  (float64).
+* ``e^r = 1 + r + r^2/2 + r^3 q(r)``,
+* ``log((1 + s) / (1 - s)) = 2 s + s^3 q(s^2)``.
 
-The weighted problem ``max |g(x) - w(x) p(x)|`` is solved in 60 digits on the extrema of the
-current error, then the coefficients are rounded; the error printed is that of the rounded ones.
+The problem ``max |g(x) - w(x) q(x)|`` is solved in 60 digits on the extrema of the current error,
+then the coefficients are rounded; the error printed is that of the rounded ones.
 """
 
 from __future__ import annotations
@@ -113,16 +111,51 @@ def show(name: str, result: tuple[list[mp.mpf], mp.mpf], bits: int) -> None:
 
 
 def exp_quotient(half_width: str, degree: int, bits: int) -> tuple[list[mp.mpf], mp.mpf]:
-    """q of e^r = 1 + r + r^2 q(r) on |r| <= half_width."""
+    """q of e^r = 1 + r + r^2/2 + r^3 q(r) on |r| <= half_width."""
     a = mp.mpf(half_width)
     return rounded(
-        lambda r: (mp.exp(r) - 1 - r) / mp.exp(r), lambda r: r * r / mp.exp(r), -a, a, degree, bits
+        lambda r: (mp.exp(r) - 1 - r - r * r / 2) / mp.exp(r),
+        lambda r: r**3 / mp.exp(r),
+        -a,
+        a,
+        degree,
+        bits,
     )
 
 
+def log_quotient(degree: int, bits: int) -> tuple[list[mp.mpf], mp.mpf]:
+    """q of log((1 + s) / (1 - s)) = 2 s + s^3 q(z), z = s^2, for the log of [1, sqrt(2)]."""
+    top = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)
+
+    def target(z: mp.mpf) -> mp.mpf:
+        s = mp.sqrt(z)
+        return 1 - s / mp.atanh(s) if z > mp.mpf("1e-50") else mp.mpf(0)
+
+    def weight(z: mp.mpf) -> mp.mpf:
+        s = mp.sqrt(z)
+        return s**3 / (2 * mp.atanh(s)) if z > mp.mpf("1e-50") else mp.mpf(0)
+
+    return rounded(target, weight, mp.mpf(0), top * top, degree, bits)
+
+
+def show_ln2(name: str, *bits: int) -> None:
+    """Print ln 2 as a sum of numbers of so many bits."""
+    rest = mp.log(2)
+    parts = []
+    for width in bits:
+        part = round_to(rest, width)
+        parts.append(float(part).hex())
+        rest -= part
+    print(f"ln 2 {name}: {', '.join(parts)}")
+
+
 if __name__ == "__main__":
-    show("exp float32", exp_quotient("0.3467", 4, 24), 24)
-    show("exp float32 wide", exp_quotient("0.40", 4, 24), 24)
-    show("exp float32 wide 47", exp_quotient("0.47", 4, 24), 24)
-    show("exp float64", exp_quotient("0.3467", 9, 53), 53)
-    show("exp float64 wide", exp_quotient("0.36", 9, 53), 53)
+    show("exp float32", exp_quotient("0.36", 3, 24), 24)
+    show("exp float64", exp_quotient("0.3467", 8, 53), 53)
+    show("log float32", log_quotient(2, 24), 24)
+    show("log float64", log_quotient(6, 53), 53)
+    show_ln2("float32", 24, 24)
+    show_ln2("float32, short head", 15, 24)
+    show_ln2("float64", 53, 53)
+    show_ln2("float64, short head", 42, 53)
+    show_ln2("float64, three parts", 23, 23, 53)

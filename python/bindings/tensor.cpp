@@ -122,7 +122,13 @@ std::vector<int> Axes(nb::handle axes) {
   }
   const auto items = nb::borrow<nb::sequence>(axes);
   std::vector<int> result;
-  for (const nb::handle item : items) result.push_back(static_cast<int>(Integer(item.ptr())));
+  for (const nb::handle item : items) {
+    const std::int64_t axis = Integer(item.ptr());
+    if (axis != static_cast<int>(axis)) {
+      throw std::invalid_argument("expected small axes, got " + std::to_string(axis));
+    }
+    result.push_back(static_cast<int>(axis));
+  }
   return result;
 }
 

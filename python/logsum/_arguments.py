@@ -6,6 +6,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+MAX_AXES = 8
+
 
 def error_text(function: str, argument: str, expected: str, given: object) -> str:
     """Every error's text: function, argument, what was expected, what came."""
@@ -41,6 +43,12 @@ def synonym(function: str, name: str, value: Any, default: Any, other_name: str,
             f"{name}={value!r} and {other_name}={other!r}",
         )
     return other
+
+
+def check_ndim(function: str, argument: str, ndim: int) -> None:
+    """Refuse arrays of more axes than the C++ library's views have."""
+    if ndim > MAX_AXES:
+        raise value_error(function, argument, f"at most {MAX_AXES} axes", ndim)
 
 
 def one_axis(function: str, axis: Any, ndim: int) -> int:

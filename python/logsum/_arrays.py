@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from logsum._arguments import type_error, type_name, value_error
+from logsum._arguments import check_ndim, type_error, type_name, value_error
 
 FLOATING = tuple(np.dtype(kind) for kind in (np.float16, np.float32, np.float64))
 EXPECTED = "float16, float32 or float64"
@@ -29,6 +29,7 @@ def as_array(function: str, argument: str, value: Any) -> NDArray[Any]:
         raise type_error(
             function, argument, f"{EXPECTED}, or integers", given_dtype(value, array.dtype)
         )
+    check_ndim(function, argument, array.ndim)
     return array
 
 
@@ -52,6 +53,7 @@ def as_mask(function: str, argument: str, value: Any) -> NDArray[np.bool_]:
     array = np.asarray(value)
     if array.dtype != np.bool_:
         raise type_error(function, argument, "bool", given_dtype(value, array.dtype))
+    check_ndim(function, argument, array.ndim)
     return readable(array)
 
 
@@ -63,18 +65,34 @@ def readable(array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> NDArray
     return array if array.flags.aligned else array.copy()
 
 
-def broadcast(function: str, arrays: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+def promoted(function: str, values: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Array_likes in the floating dtype that NumPy promotes them to; the keys name the arguments.
+
+    Python's numbers are weak: they take an array's dtype.
+    """
+    arrays = {name: as_array(function, name, value) for name, value in values.items()}
+    kinds = [
+        value
+        if isinstance(value, int | float) and not isinstance(value, np.generic)
+        else array.dtype
+        for value, array in zip(values.values(), arrays.values(), strict=True)
+    ]
+    dtype = np.result_type(*kinds, 1.0)
+    return {name: readable(array, dtype) for name, array in arrays.items()}
+
+
+def broadcast(function: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """The arrays at their common shape, by zero strides; the keys are the arguments' names."""
     shapes = [array.shape for array in arrays.values()]
     if all(shape == shapes[0] for shape in shapes):
-        return list(arrays.values())
+        return arrays
     try:
         shape = np.broadcast_shapes(*shapes)
     except ValueError:
         names = " and ".join(arrays)
         given = " and ".join(map(str, shapes))
         raise value_error(function, names, "shapes that broadcast together", given) from None
-    return [np.broadcast_to(array, shape) for array in arrays.values()]
+    return {name: np.broadcast_to(array, shape) for name, array in arrays.items()}
 
 
 def scalar(array: NDArray[Any]) -> Any:

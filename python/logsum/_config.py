@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import operator
+from importlib.util import find_spec
 
 from logsum import _core
 from logsum._arguments import type_error, type_name
@@ -90,6 +89,8 @@ def show_config() -> None:
 
 
 def _torch_version() -> str:
-    if importlib.util.find_spec("torch") is None:
+    if find_spec("torch") is None:
         return "not installed: NumPy only"
-    return importlib.metadata.version("torch")
+    from importlib import metadata  # slow to load, and wanted nowhere else
+
+    return metadata.version("torch")

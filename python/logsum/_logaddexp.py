@@ -8,7 +8,7 @@ import numpy as np
 
 from logsum import _core
 from logsum._arguments import type_error
-from logsum._arrays import as_array, broadcast, readable, scalar
+from logsum._arrays import broadcast, promoted, scalar
 from logsum._dispatch import torch_face
 
 _NAME = "logaddexp"
@@ -21,7 +21,8 @@ def logaddexp(a: Any, b: Any) -> Any:
     ----------
     a, b : array_like or torch.Tensor
         Exponents that broadcast together, of one floating dtype. Integers and array_likes become
-        float64; beside a floating array, integer arrays and Python's numbers take its dtype.
+        float64, Python's numbers what the other is. Beside a floating tensor, a tensor of integers
+        takes its dtype.
 
     Returns
     -------
@@ -56,18 +57,12 @@ def logaddexp(a: Any, b: Any) -> Any:
     face = torch_face(a, b)
     if face is not None:
         return face.logaddexp(a, b)
-    named = {"a": as_array(_NAME, "a", a), "b": as_array(_NAME, "b", b)}
-    floating = {
-        array.dtype
-        for array, value in zip(named.values(), (a, b), strict=True)
-        if isinstance(value, np.ndarray | np.generic) and array.dtype.kind == "f"
-    }
-    kinds = {dtype.newbyteorder("=") for dtype in floating}
+    floating = [np.asarray(x).dtype for x in (a, b) if isinstance(x, np.ndarray | np.generic)]
+    kinds = {dtype.newbyteorder("=") for dtype in floating if dtype.kind == "f"}
+    operands = promoted(_NAME, {"a": a, "b": b})
     if len(kinds) > 1:
-        raise type_error(_NAME, "b", f"a's dtype {named['a'].dtype}", named["b"].dtype)
-    dtype = kinds.pop() if kinds else np.dtype(np.float64)
-    readables = {name: readable(array, dtype) for name, array in named.items()}
-    first, second = broadcast(_NAME, readables)
-    out = np.empty_like(first, subok=False)
-    _core.logaddexp(first, second, out)
+        raise type_error(_NAME, "b", f"a's dtype {floating[0]}", floating[1])
+    operands = broadcast(_NAME, operands)
+    out = np.empty_like(operands["a"], subok=False)
+    _core.logaddexp(operands["a"], operands["b"], out)
     return scalar(out)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from logsum import _core
-from logsum._arguments import reduced_shape, several_axes, synonym, type_error
-from logsum._arrays import FLOATING, as_array, as_mask, broadcast, readable, scalar
+from logsum._arguments import reduced_shape, several_axes, synonym
+from logsum._arrays import as_mask, broadcast, promoted, scalar
 from logsum._dispatch import torch_face
 
 if TYPE_CHECKING:
@@ -102,34 +101,15 @@ def logsumexp(
     if face is not None:
         return face.logsumexp(a, axis, b, keepdims, return_sign, where)
 
-    terms, weights = _promoted(a, b)
-    operands = {"a": np.atleast_1d(terms)}
-    if weights is not None:
-        operands["b"] = weights
+    operands = promoted(_NAME, {"a": a} if b is None else {"a": a, "b": b})
+    operands["a"] = np.atleast_1d(operands["a"])
     if where is not None:
         operands["where"] = as_mask(_NAME, "where", where)
-    named = dict(zip(operands, broadcast(_NAME, operands), strict=True))
-    terms = named["a"]
+    operands = broadcast(_NAME, operands)
+    terms = operands["a"]
     axes = several_axes(_NAME, axis, terms.ndim)
     shape = reduced_shape(terms.shape, axes, keepdims)
     out = np.empty(shape, terms.dtype)
     sign = np.empty(shape, terms.dtype) if return_sign else None
-    _core.logsumexp(terms, axes, named.get("b"), named.get("where"), out, sign)
+    _core.logsumexp(terms, axes, operands.get("b"), operands.get("where"), out, sign)
     return scalar(out) if sign is None else (scalar(out), scalar(sign))
-
-
-def _promoted(a: Any, b: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Both operands at the floating dtype that NumPy promotes them to.
-
-    Python's numbers are weak: they take an array's dtype.
-    """
-    terms = as_array(_NAME, "a", a)
-    if b is None:
-        dtype = np.result_type(terms, 1.0)
-        return readable(terms, dtype), None
-    weights = as_array(_NAME, "b", b)
-    weak = [x if isinstance(x, int | float) else array for x, array in ((a, terms), (b, weights))]
-    dtype = np.result_type(*weak, 1.0)
-    if dtype not in FLOATING:
-        raise type_error(_NAME, "b", "a dtype that combines with a's", weights.dtype)
-    return readable(terms, dtype), readable(weights, dtype)

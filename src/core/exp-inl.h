@@ -55,8 +55,7 @@ HWY_INLINE V ReduceByLn2InDouble(D d, V x, V n) {
     return hn::DemoteTo(d, hn::Sub(hn::PromoteTo(dd, x), product));
   } else {
     const hn::Half<D> half;
-    return hn::Combine(d,
-                       ReduceByLn2InDouble(half, hn::UpperHalf(half, x), hn::UpperHalf(half, n)),
+    return hn::Combine(d, ReduceByLn2InDouble(half, hn::UpperHalf(half, x), hn::UpperHalf(half, n)),
                        ReduceByLn2InDouble(half, hn::LowerHalf(half, x), hn::LowerHalf(half, n)));
   }
 }
@@ -148,9 +147,9 @@ HWY_INLINE V ExpCubicQuotient(D d, V r, V r2) {
   }
 }
 
-// e^r - 1 for |r| <= 0.3467 (to 0.375 in ExpScaled at the far end of its domain). Absolute error
-// at most 0.3 ulp of 1 on either side of 1: meant to be added to 1, or multiplied by a power of two
-// and added to it. Not relatively accurate near 0.
+// e^r - 1 for |r| <= 0.3467 (to 0.375 in ExpScaled at the far end of its domain). Absolute error at
+// most 2^-25 (2^-54): meant to be added to 1, or multiplied by a power of two and added to it. Not
+// relatively accurate near 0.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpReducedMinus1(D d, V r) {
   using T = hn::TFromD<D>;
@@ -208,10 +207,10 @@ HWY_INLINE V Exp(D d, V x) {
 // that results lie in [0, 1.42]. The hot loop of the library: x is reduced by its own exponent,
 // so nothing is rounded by subtracting a maximum, and N costs no instruction.
 //
-// At most 1.1 ulp. Domain |N| <= 2^21 log2(e) (float32), 2^28 log2(e) (float64): all that ExponentOf
-// returns. x any number up to (N + 60) ln 2; -inf -> 0, NaN -> NaN. Results below 2^-126.5
-// (2^-1022.5) are 0; those between and the smallest normal are subnormal, or 0 when the mode
-// flushes.
+// At most 1.1 ulp. Domain |N| <= 2^21 log2(e) (float32), 2^28 log2(e) (float64): all that
+// ExponentOf returns. x any number up to (N + 60) ln 2; -inf -> 0, NaN -> NaN. Results below
+// 2^-126.5 (2^-1022.5) are 0; those between and the smallest normal are subnormal, or 0 when the
+// mode flushes.
 template <class D>
 class ExpScaled {
  public:

@@ -1,6 +1,6 @@
 // Constants of exp, log and the power-of-two split, per element type.
 //
-// Every number is derived, not copied: `python tools/minimax.py` prints them again.
+// The polynomials and the parts of ln 2 are what `python tools/minimax.py` prints.
 #pragma once
 
 #include <cstdint>
@@ -90,9 +90,9 @@ struct ExpConstants<double> {
       0x1.71df5587c2cdbp-19, 0x1.289fa407143eap-22, 0x1.ad1ff1ed39d11p-26};
 
   // Relative error 2^-59.3.
-  static constexpr double kLog[] = {0x1.5555555555592p-1, 0x1.999999997fee7p-2, 0x1.24924941e0c3ep-2,
-                                    0x1.c71c52165256ap-3, 0x1.74663c5257c3fp-3, 0x1.39a1fba6ea505p-3,
-                                    0x1.2f02e65e446e7p-3};
+  static constexpr double kLog[] = {
+      0x1.5555555555592p-1, 0x1.999999997fee7p-2, 0x1.24924941e0c3ep-2, 0x1.c71c52165256ap-3,
+      0x1.74663c5257c3fp-3, 0x1.39a1fba6ea505p-3, 0x1.2f02e65e446e7p-3};
 };
 
 }  // namespace logsum

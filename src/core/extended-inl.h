@@ -83,8 +83,8 @@ HWY_INLINE Extended<D> Mul(D /*d*/, const Extended<D>& a, const Extended<D>& b) 
   return {hn::Mul(a.fraction, b.fraction), hn::Add(a.exponent, b.exponent)};
 }
 
-// 2^difference for difference <= 0; what is below the smallest normal counts as the smallest normal,
-// which beside a fraction of ordinary size is nothing.
+// 2^difference for difference <= 0; what is below the smallest normal counts as the smallest
+// normal, which beside a fraction of ordinary size is nothing.
 template <class D, class VI>
 HWY_INLINE hn::Vec<D> AlignPower(D d, VI difference) {
   const hn::RebindToSigned<D> di;

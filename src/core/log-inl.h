@@ -79,8 +79,8 @@ HWY_INLINE V LogQuotient(D d, V z) {
   }
 }
 
-// log(1 + f) + tail for f in [sqrt(1/2) - 1, sqrt(2) - 1] and a tail of the order of f's ulp, or that
-// of a correction to a larger number which will be added.
+// log(1 + f) + tail for f in [sqrt(1/2) - 1, sqrt(2) - 1] and a tail of the order of f's ulp, or
+// that of a correction to a larger number which will be added.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LogReduced(D d, V f, V tail) {
   using T = hn::TFromD<D>;
@@ -125,7 +125,7 @@ HWY_INLINE V WithLogSpecials(D d, V x, V result) {
   return hn::IfThenElse(hn::Gt(x, zero), result, not_positive);
 }
 
-// log(x 2^n) up to WithLogSpecials; n is null for n = 0.
+// log(x 2^n), n taken as 0 unless kScaled.
 template <bool kScaled, class D, class V = hn::Vec<D>>
 HWY_INLINE V LogTimesPower(D d, V x, V n) {
   using T = hn::TFromD<D>;
@@ -142,21 +142,21 @@ HWY_INLINE V LogTimesPower(D d, V x, V n) {
   return WithLogSpecials(d, x, LogFromParts<!kScaled>(d, k, f, hn::Zero(d)));
 }
 
-// log(x). At most 1.5 ulp for every x > 0. log(+-0) = -inf, log(+inf) = +inf, NaN for NaN, x < 0.
+// log(x). At most 1 ulp for every x > 0. log(+-0) = -inf, log(+inf) = +inf, NaN for NaN, x < 0.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Log(D d, V x) {
   return LogTimesPower<false>(d, x, hn::Zero(d));
 }
 
-// log(x 2^n) = log(x) + n ln 2 for integral n, rounded as if it were one logarithm. At most 1.5 ulp
-// for |n| < 2^22 (float32) or 2^30 (float64). Special values of x as in Log, whatever finite n is.
+// log(x 2^n) = log(x) + n ln 2 for integral n, as one logarithm. At most 1 ulp for |n| <= 2^24
+// (float32) or 2^30 (float64). Special values of x as in Log, whatever finite n is.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LogScaled(D d, V x, V n) {
   return LogTimesPower<true>(d, x, n);
 }
 
-// log(1 + x). At most 1.5 ulp for every x > -1, and x itself where |x| is below the square root of
-// the smallest number, -0 included. log1p(-1) = -inf, log1p(+inf) = +inf, NaN for NaN and x < -1.
+// log(1 + x). At most 1 ulp for every x > -1; x itself, -0 included, where |x| < 2^-25 (2^-54).
+// log1p(-1) = -inf, log1p(+inf) = +inf, NaN for NaN and x < -1.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Log1p(D d, V x) {
   using T = hn::TFromD<D>;
@@ -170,7 +170,8 @@ HWY_INLINE V Log1p(D d, V x) {
   const Exponent exponent(d, sum);
   const V scaled = hn::BitCast(d, hn::Sub(hn::BitCast(du, x), exponent.unit));
   const auto inverse_bits = hn::Sub(hn::Set(du, Exponent::kOne), exponent.unit);
-  const V inverse = hn::IfThenElseZero(hn::Lt(x, hn::Set(d, C::kOneIsLost)), hn::BitCast(d, inverse_bits));
+  const V inverse =
+      hn::IfThenElseZero(hn::Lt(x, hn::Set(d, C::kOneIsLost)), hn::BitCast(d, inverse_bits));
   const V shift = hn::Sub(inverse, one);
   const V f = hn::Add(scaled, shift);
   // What that addition rounded off (Knuth's TwoSum).

@@ -36,8 +36,13 @@ struct Results {
 class Worker {
  public:
   explicit Worker(const Sweep& sweep)
-      : sweep_(sweep), x_(kChunk), wide_(kChunk), exact_(kChunk), expected_(kChunk),
-        plain_(kChunk), flushed_(kChunk) {
+      : sweep_(sweep),
+        x_(kChunk),
+        wide_(kChunk),
+        exact_(kChunk),
+        expected_(kChunk),
+        plain_(kChunk),
+        flushed_(kChunk) {
     for (const Target& target : Targets()) results_.emplace_back(sweep.name, target.name);
   }
 

@@ -30,14 +30,6 @@ class ExpTest : public testing::Test {
   static constexpr T kMax = std::numeric_limits<T>::max();
   static constexpr T kMin = std::numeric_limits<T>::min();
   static constexpr T kTiny = std::numeric_limits<T>::denorm_min();
-
-  // f(x) for one x (and a second argument), all lanes alike.
-  static T One(const Target& target, Op op, T x, T y = 0) {
-    const std::vector<T> in(kStep, x), other(kStep, y);
-    std::vector<T> out(kStep), second(kStep);
-    target.Get<T>(op)({{in.data(), other.data()}, {out.data(), second.data()}, kStep});
-    return out[0];
-  }
 };
 
 using Floats = testing::Types<float, double>;
@@ -71,7 +63,8 @@ TEST(ExpFloat64, LongDouble) {
 
 TEST(ExpFloat32, Reduced) {
   std::vector<float> x(1 << 20), got(x.size());
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] = 0.3467f * (static_cast<float>(i) * 0x1p-19f - 1);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    x[i] = 0.3467f * (static_cast<float>(i) * 0x1p-19f - 1);
   for (const Target& target : Targets()) {
     target.Map(Op::kExpReduced, x.data(), got.data(), x.size());
     ulp::Record record("ExpReduced f32", target.name);
@@ -89,9 +82,9 @@ TYPED_TEST(ExpTest, SpecialValues) {
     SCOPED_TRACE(target.name);
     for (const bool flush : {false, true}) {
       const auto exp = [&](Op op, T x) {
-        if (!flush) return this->One(target, op, x);
+        if (!flush) return target.One<T>(op, x);
         const FloatModeGuard guard;
-        return this->One(target, op, x);
+        return target.One<T>(op, x);
       };
       for (const Op op : {Op::kExp, Op::kExpNonPositive, Op::kExpScaled}) {
         EXPECT_TRUE(std::isnan(exp(op, this->kNaN)));
@@ -122,8 +115,8 @@ TEST(ExpFloat32, ScaledOverTheDomain) {
   for (const Target& target : Targets()) {
     std::mt19937 random(3);
     ulp::Record record("ExpScaled f32", target.name), parts("ExpScaled fraction f32", target.name);
-    for (const int scale : {0, 1, -1, 100, -100, 30'000, -30'000, 1'000'001, -1'000'001, 3'025'550,
-                            -3'025'550}) {
+    for (const int scale :
+         {0, 1, -1, 100, -100, 30'000, -30'000, 1'000'001, -1'000'001, 3'025'550, -3'025'550}) {
       const std::vector<float> n(kCount, static_cast<float>(scale));
       const std::vector<double> wide_n(kCount, scale);
       std::uniform_real_distribution<double> below(0, 100);
@@ -167,12 +160,12 @@ TYPED_TEST(ExpTest, ExponentOfIsMonotoneRoundedAndClamped) {
       ASSERT_NEAR(n[i], x[i] * 0x1.71547652b82fep0, 0.501);
       ASSERT_GE(n[i], n[i == 0 ? 0 : i - 1]);
     }
-    const T top = this->One(target, Op::kExponentOf, bound);
+    const T top = target.One<T>(Op::kExponentOf, bound);
     EXPECT_NEAR(top, static_cast<double>(bound) * 0x1.71547652b82fep0, 0.75);
-    EXPECT_EQ(this->One(target, Op::kExponentOf, this->kInf), top);
-    EXPECT_EQ(this->One(target, Op::kExponentOf, -this->kInf), -top);
-    EXPECT_EQ(this->One(target, Op::kExponentOf, T(-1e38)), -top);
-    EXPECT_TRUE(std::isnan(this->One(target, Op::kExponentOf, this->kNaN)));
+    EXPECT_EQ(target.One<T>(Op::kExponentOf, this->kInf), top);
+    EXPECT_EQ(target.One<T>(Op::kExponentOf, -this->kInf), -top);
+    EXPECT_EQ(target.One<T>(Op::kExponentOf, T(-1e38)), -top);
+    EXPECT_TRUE(std::isnan(target.One<T>(Op::kExponentOf, this->kNaN)));
   }
 }
 

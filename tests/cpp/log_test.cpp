@@ -15,7 +15,6 @@
 namespace logsum {
 namespace {
 
-using primitives::kStep;
 using primitives::Op;
 using primitives::Target;
 using primitives::Targets;
@@ -75,15 +74,7 @@ TEST(LogFloat32, Scaled) {
 }
 
 template <class T>
-class LogTest : public testing::Test {
- protected:
-  static T One(const Target& target, Op op, T x, T y = 0) {
-    const std::vector<T> in(kStep, x), other(kStep, y);
-    std::vector<T> out(kStep);
-    target.Get<T>(op)({{in.data(), other.data()}, {out.data()}, kStep});
-    return out[0];
-  }
-};
+class LogTest : public testing::Test {};
 
 using Floats = testing::Types<float, double>;
 TYPED_TEST_SUITE(LogTest, Floats);
@@ -95,28 +86,28 @@ TYPED_TEST(LogTest, SpecialValues) {
   for (const Target& target : Targets()) {
     SCOPED_TRACE(target.name);
     for (const Op op : {Op::kLog, Op::kLogScaled}) {
-      EXPECT_EQ(this->One(target, op, 0), -inf);
-      EXPECT_EQ(this->One(target, op, -T{0}), -inf);
-      EXPECT_EQ(this->One(target, op, inf), inf);
-      EXPECT_EQ(this->One(target, op, 1), 0);
-      EXPECT_FALSE(std::signbit(this->One(target, op, 1)));
+      EXPECT_EQ(target.One<T>(op, 0), -inf);
+      EXPECT_EQ(target.One<T>(op, -T{0}), -inf);
+      EXPECT_EQ(target.One<T>(op, inf), inf);
+      EXPECT_EQ(target.One<T>(op, 1), 0);
+      EXPECT_FALSE(std::signbit(target.One<T>(op, 1)));
       for (const T x : {-inf, T{-1}, -tiny, -Limits::max(), Limits::quiet_NaN(),
                         -Limits::quiet_NaN(), Limits::signaling_NaN()}) {
-        EXPECT_TRUE(std::isnan(this->One(target, op, x))) << x;
+        EXPECT_TRUE(std::isnan(target.One<T>(op, x))) << x;
       }
     }
-    EXPECT_EQ(this->One(target, Op::kLogScaled, 0, 1000), -inf);
-    EXPECT_EQ(this->One(target, Op::kLogScaled, inf, -1000), inf);
+    EXPECT_EQ(target.One<T>(Op::kLogScaled, 0, 1000), -inf);
+    EXPECT_EQ(target.One<T>(Op::kLogScaled, inf, -1000), inf);
 
-    EXPECT_EQ(this->One(target, Op::kLog1p, -1), -inf);
-    EXPECT_EQ(this->One(target, Op::kLog1p, inf), inf);
+    EXPECT_EQ(target.One<T>(Op::kLog1p, -1), -inf);
+    EXPECT_EQ(target.One<T>(Op::kLog1p, inf), inf);
     for (const T x : {T{0}, -T{0}, tiny, -tiny, Limits::min(), -Limits::min()}) {
-      EXPECT_EQ(this->One(target, Op::kLog1p, x), x);
-      EXPECT_EQ(std::signbit(this->One(target, Op::kLog1p, x)), std::signbit(x));
+      EXPECT_EQ(target.One<T>(Op::kLog1p, x), x);
+      EXPECT_EQ(std::signbit(target.One<T>(Op::kLog1p, x)), std::signbit(x));
     }
-    for (const T x : {-inf, T{-2}, std::nextafter(T{-1}, -inf), -Limits::max(),
-                      Limits::quiet_NaN(), -Limits::quiet_NaN()}) {
-      EXPECT_TRUE(std::isnan(this->One(target, Op::kLog1p, x))) << x;
+    for (const T x : {-inf, T{-2}, std::nextafter(T{-1}, -inf), -Limits::max(), Limits::quiet_NaN(),
+                      -Limits::quiet_NaN()}) {
+      EXPECT_TRUE(std::isnan(target.One<T>(Op::kLog1p, x))) << x;
     }
   }
 }
@@ -126,9 +117,9 @@ TYPED_TEST(LogTest, SubnormalsAreZeroWhenTheModeSaysSo) {
   const T tiny = std::numeric_limits<T>::denorm_min(), inf = std::numeric_limits<T>::infinity();
   for (const Target& target : Targets()) {
     SCOPED_TRACE(target.name);
-    EXPECT_NEAR(this->One(target, Op::kLog, tiny), std::log(tiny), 1e-4);
+    EXPECT_NEAR(target.One<T>(Op::kLog, tiny), std::log(tiny), 1e-4);
     const FloatModeGuard flush;
-    EXPECT_EQ(this->One(target, Op::kLog, tiny), -inf);
+    EXPECT_EQ(target.One<T>(Op::kLog, tiny), -inf);
   }
 }
 

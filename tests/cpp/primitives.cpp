@@ -40,7 +40,11 @@ class Block {
     return {In(2 * which), hn::ConvertTo(hn::RebindToSigned<D>(), In(2 * which + 1))};
   }
 
-  void Out(V value, std::size_t which = 0) const { hn::StoreU(value, d_, arrays_.out[which] + at_); }
+  void Out(V value, std::size_t which = 0) const {
+    hn::StoreU(value, d_, arrays_.out[which] + at_);
+  }
+
+  void Out(hn::Mask<D> mask) const { Out(hn::IfThenElseZero(mask, hn::Set(d_, T{1}))); }
 
   void Out(const Extended<D>& value) const {
     Out(value.fraction);
@@ -69,10 +73,14 @@ HWY_INLINE void Apply(D d, const Block<D>& b) {
     b.Out(power, 1);
   } else if constexpr (kOp == Op::kExponentOf) {
     b.Out(ExponentOf(d, b.In(0)));
+  } else if constexpr (kOp == Op::kInScaleDomain) {
+    b.Out(InScaleDomain(d, b.In(0)));
   } else if constexpr (kOp == Op::kReduceByLn2) {
     b.Out(ReduceByLn2(d, b.In(0), b.In(1)));
   } else if constexpr (kOp == Op::kSplitExp) {
     b.Out(SplitExp(d, b.In(0)));
+  } else if constexpr (kOp == Op::kInSplitDomain) {
+    b.Out(InSplitDomain(d, b.In(0)));
   } else if constexpr (kOp == Op::kLog) {
     b.Out(Log(d, b.In(0)));
   } else if constexpr (kOp == Op::kLogScaled) {
@@ -140,7 +148,8 @@ Worst WorstUlp(const float* got, const double* expected, std::size_t count) {
 
 primitives::Target MakeTarget() {
   constexpr auto kOps = std::make_index_sequence<std::size_t(Op::kCount)>();
-  return {hwy::TargetName(HWY_TARGET), MakeTable<float>(kOps), MakeTable<double>(kOps), &WorstUlp};
+  return {hwy::TargetName(HWY_TARGET), HWY_NATIVE_FMA != 0, MakeTable<float>(kOps),
+          MakeTable<double>(kOps), &WorstUlp};
 }
 
 }  // namespace

@@ -17,8 +17,10 @@ enum class Op {
   kExpScaled,       // x, N
   kFraction,        // x, N -> fraction, power
   kExponentOf,      // x
+  kInScaleDomain,   // x -> 1 or 0
   kReduceByLn2,     // x, n
   kSplitExp,        // x -> fraction, exponent
+  kInSplitDomain,   // x -> 1 or 0
   kLog,             // x
   kLogScaled,       // x, n
   kLog1p,           // x
@@ -58,6 +60,7 @@ struct Worst {
 
 struct Target {
   std::string name;
+  bool has_fma;
   Table<float> f32;
   Table<double> f64;
   Worst (*worst_ulp)(const float* got, const double* expected, std::size_t count);
@@ -70,6 +73,15 @@ struct Target {
     } else {
       return f64[row][column];
     }
+  }
+
+  // The first output for one x (and a second argument), all lanes alike.
+  template <class T>
+  T One(Op op, T x, T y = 0) const {
+    const std::vector<T> in(kStep, x), other(kStep, y);
+    std::vector<T> out(kStep), second(kStep);
+    Get<T>(op)({{in.data(), other.data()}, {out.data(), second.data()}, kStep});
+    return out[0];
   }
 
   template <class T>

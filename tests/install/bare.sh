@@ -129,7 +129,7 @@ expect_success "root: make test again" 0 "make test"
 expect_success "root: make tour" 0 "make tour"
 
 fresh_tree $user
-expect_success "a user, with what root installed: make test" $user "make test"
-expect_success "a user: make tour" $user "make tour"
+expect_success "a user, on what root installed, without PyTorch: make test" $user "make TORCH_SPEC= test"
+expect_success "a user, without PyTorch: make tour" $user "make tour"
 
 printf '\n%s' "$summary"

@@ -8,6 +8,7 @@ equally, NaN that takes part gives NaN.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -114,6 +115,7 @@ def logsumexp(
     return np.where(sign < 0, _NAN, out)
 
 
+@functools.lru_cache(maxsize=1 << 12)
 def _share(a: Any, lse: Any, ties: Any) -> Any:
     """Term exp(a - lse); 0 for a term of -inf and 1/ties for +inf."""
     if a == -_INF:
@@ -138,13 +140,13 @@ def softmax(a: npt.ArrayLike, axis: int = -1) -> tuple[Exact, Exact]:
     return shares(a, axis), logsumexp(a, axis)
 
 
-def _log_share(terms: list[float], k: int, lse: Any) -> Any:
-    """Term a[k] - lse of a finite lse, with every digit where it is near 0."""
-    value = _mp.mpf(terms[k]) - lse
+def _log_share(row: Counter[float], term: float, lse: Any) -> Any:
+    """Difference term - lse of a finite lse, with every digit where it is near 0."""
+    value = _mp.mpf(term) - lse
     if value < -1:
         return value
-    rest = sum((_mp.exp(_mp.mpf(a) - terms[k]) for j, a in enumerate(terms) if j != k), _mp.mpf(0))
-    return -_mp.log1p(rest)
+    counts = row - Counter([term])
+    return -_mp.log1p(sum((n * _mp.exp(_mp.mpf(a) - term) for a, n in counts.items()), _mp.mpf(0)))
 
 
 def log_softmax(a: npt.ArrayLike, axis: int = -1) -> tuple[Exact, Exact]:
@@ -154,8 +156,9 @@ def log_softmax(a: npt.ArrayLike, axis: int = -1) -> tuple[Exact, Exact]:
     out = _lift(lambda p: -_INF if p == 0 else _mp.log(p))(shares(terms, -1))
     for index in np.ndindex(lse.shape):
         if abs(lse[index]) < _INF:
-            row = terms[index].tolist()
-            out[index] = [_log_share(row, k, lse[index]) for k in range(len(row))]
+            row = Counter(terms[index].tolist())
+            logs = {a: _log_share(row, a, lse[index]) for a in row}
+            out[index] = [logs[a] for a in terms[index].tolist()]
     return np.moveaxis(out, -1, axis), lse
 
 

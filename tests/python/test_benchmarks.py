@@ -18,7 +18,7 @@ import logsum
 pytest.importorskip("rich")
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-MODULES = "accuracy core_figures harness logsumexp machine peers records report run".split()
+MODULES = [
     "accuracy",
     "core_figures",
     "harness",
@@ -28,7 +28,7 @@ MODULES = "accuracy core_figures harness logsumexp machine peers records report 
     "records",
     "report",
     "run",
-)
+]
 
 
 class Benchmarks:
@@ -161,30 +161,48 @@ def test_worst_errors_finds_a_wrong_result(bench: Benchmarks) -> None:
 # ---- core figures and machine --------------------------------------------------------------
 
 
+CORE_REPORT = {
+    "benchmarks": [
+        {
+            "name": "Exp/f32/AVX2",
+            "run_name": "Exp/f32/AVX2",
+            "run_type": "iteration",
+            "real_time": 3.0,
+            "items_per_second": 4e9,
+            "bytes_per_second": 1.6e10,
+            "cycles": 0.75,
+            "GHz": 3.0,
+        },
+        {
+            "name": "Exp/f32/AVX2_stddev",
+            "run_name": "Exp/f32/AVX2",
+            "run_type": "aggregate",
+            "aggregate_name": "stddev",
+            "items_per_second": 1.0,
+        },
+        {"name": "ExpNonPositive/f32/AVX2", "items_per_second": 5e9, "cycles": 1.1},
+        {"name": "Exp/f32/SSE4", "items_per_second": 1e9, "cycles": 3.0},
+    ]
+}
+
+
 def test_core_figures(bench: Benchmarks) -> None:
-    report = {
-        "benchmarks": [
-            {
-                "name": "exp/float32/full",
-                "run_name": "exp/float32/full",
-                "run_type": "iteration",
-                "iterations": 10,
-                "real_time": 3.0,
-                "items_per_second": 4e9,
-                "cycles_per_element": 0.75,
-            },
-            {
-                "name": "exp_stddev",
-                "run_name": "exp",
-                "run_type": "aggregate",
-                "aggregate_name": "stddev",
-                "real_time": 1.0,
-            },
-        ]
-    }
-    assert bench.core_figures.parse(report) == {
-        "exp/float32/full": {"cycles_per_element": 0.75, "ns_per_element": 0.25}
-    }
+    figures = bench.core_figures.parse(CORE_REPORT)
+    assert figures["Exp/f32/AVX2"] == {"ns": 0.25, "cycles": 0.75, "gb_per_s": 16.0}
+    times = bench.core_figures.of_target(figures, "AVX2")
+    assert times == {"Exp/f32": 0.25, "ExpNonPositive/f32": 0.2}
+
+
+def test_core_floors(bench: Benchmarks) -> None:
+    figures = bench.core_figures.parse(CORE_REPORT)
+    judged = bench.core_figures.floors(figures, torch_exp=0.5)
+    assert [(floor["measured"], floor["met"]) for floor in judged] == [
+        (0.75, True),
+        (1.1, False),
+        (2.0, True),
+    ]
+    assert len(bench.core_figures.floors(figures, torch_exp=None)) == 2
+    assert bench.core_figures.floors({}, torch_exp=0.5) == []
 
 
 def test_commit_is_of_this_tree(bench: Benchmarks) -> None:
@@ -219,8 +237,8 @@ def test_report_fills_blocks(bench: Benchmarks, results: dict[str, Any]) -> None
         "inputs": {"kind": {"logsum": 1e-8}},
         "floor": bench.records.judge("worst", 1e-8, at_most=1e-6),
     }
-    results["core"] = {"exp": {"ns_per_element": 0.3, "cycles": 1.0}}
-    for part in ("", "/cases", "/floors", "/accuracy", "/core", "/machine"):
+    results["figures"] = bench.core_figures.parse(CORE_REPORT)
+    for part in ("", "/cases", "/floors", "/accuracy", "/figures", "/machine"):
         page = f"before\n<!-- benchmark:logsumexp{part} -->\nold\n<!-- /benchmark -->\nafter\n"
         once = bench.report.filled(page, lambda _: results)
         assert "old" not in once

@@ -55,8 +55,8 @@ class Reduction(Conformance):
 
     def constants(self) -> list[Sample]:
         found = []
-        for terms in (512, 4096, 65536):
-            for value in (0.7, -3.3, 1000.0):
+        for terms in (512, 65536):
+            for value in (0.7, 1000.0):
                 row = np.full((2, terms), value)
                 # The first row's terms are all its maximum, the second's are all but one below it.
                 row[1, terms // 2] += 2

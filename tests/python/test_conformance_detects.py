@@ -18,8 +18,8 @@ torch = pytest.importorskip("torch")
 import logsum  # noqa: E402
 import oracle  # noqa: E402
 import specimen  # noqa: E402
-from conformance.case import WORDS  # noqa: E402
 from conformance import Conformance, Failure, Monoid, checks  # noqa: E402
+from conformance.case import WORDS  # noqa: E402
 from specimen import LogSumExp, Sound, logsumexp, share  # noqa: E402
 
 Call = Callable[..., Any]

@@ -53,8 +53,11 @@ _SAVED = object()  # stands for an argument that autograd saves
 
 
 def is_plain(arguments: Arguments) -> bool:
-    """Whether all tensors are plain memory and no mode is there to see the call."""
-    if _dispatch_modes() or _function_modes():
+    """Whether all tensors are plain memory, and no mode or transform is there to see the call.
+
+    A transform wraps the tensors that are made under it, those for results among them.
+    """
+    if _dispatch_modes() or _function_modes() or _transforms_active():
         return False
     for argument in arguments:
         kind = type(argument)

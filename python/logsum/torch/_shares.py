@@ -62,7 +62,7 @@ class _LogSoftmax(_Softmax):
         (a, axis), lse = arguments, kept[0]
         p = probabilities(a, lse, None, (axis,))
         mean = total(p * present(tangents[0], p), (axis,))
-        return (tangents[0] - mean).to(a.dtype), mean
+        return _live(tangents[0] - mean, a).to(a.dtype), mean
 
 
 class _SoftmaxBackward(Operator):
@@ -101,7 +101,7 @@ class _SoftmaxBackward(Operator):
 
 
 class _LogSoftmaxBackward(_SoftmaxBackward):
-    """F(u, v, a, lse) = u - p (Σu - v)."""
+    """F(u, v, a, lse) = u - p (Σu - v), without the terms where a is -inf: their F and u are 0."""
 
     schema = "log_" + _SoftmaxBackward.schema
 
@@ -116,15 +116,25 @@ class _LogSoftmaxBackward(_SoftmaxBackward):
         self, arguments: Arguments, kept: Kept, grads: Gradients, needed: Sequence[bool]
     ) -> Gradients:
         u, v, p, axis = _filled(arguments)
+        a = arguments[2]
+        u = _live(u, a)
         terms = p * present(grads[0], p)
         mean = total(terms, (axis,))
-        return _gradients(arguments, grads[0] - mean, mean, terms * (v - total(u, (axis,))))
+        by_u = _live(grads[0] - mean, a)
+        return _gradients(arguments, by_u, mean, terms * (v - total(u, (axis,))))
 
     def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> Tensor:
         u, v, p, axis = _filled(arguments)
         d_u, d_v, d_p = _tangents(p, tangents)
+        a = arguments[2]
+        u, d_u = _live(u, a), _live(d_u, a)
         tangent = d_u - p * (total(d_u, (axis,)) - d_v) - d_p * (total(u, (axis,)) - v)
-        return tangent.to(arguments[2].dtype)
+        return tangent.to(a.dtype)
+
+
+def _live(values: Tensor, a: Tensor) -> Tensor:
+    """The values, 0 where a is -inf: such a term has no gradient and no tangent."""
+    return torch.where(a == -torch.inf, 0.0, values)
 
 
 def _filled(arguments: Arguments) -> tuple[Tensor, Tensor, Tensor, int]:

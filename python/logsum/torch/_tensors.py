@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from logsum import _core
-from logsum._arguments import error_text, type_error, type_name, value_error
+from logsum._arguments import check_ndim, error_text, type_error, type_name, value_error
 
 DTYPES = {
     torch.float16: int(_core.DType.f16),
@@ -56,6 +56,7 @@ def check_tensor(function: str, argument: str, value: Any) -> None:
     if value.device.type not in ("cpu", "meta"):
         expected = "a CPU tensor (this build computes on no other device)"
         raise RuntimeError(error_text(function, argument, expected, f"one on {value.device}"))
+    check_ndim(function, argument, value.ndim)
 
 
 def as_floating(function: str, argument: str, value: Any, *, integers: bool = False) -> Tensor:

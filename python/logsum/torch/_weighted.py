@@ -24,7 +24,7 @@ class _Weighted(Operator):
         self, a: Tensor, b: Tensor, where: Tensor | None, axes: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         out = lse_like(a, axes)
-        return out, torch.empty_like(out, dtype=a.dtype)
+        return out, torch.empty_like(out)
 
     def compute(
         self,
@@ -132,7 +132,7 @@ def _terms(
     a: Tensor, b: Tensor, where: Tensor | None, out: Tensor, sign: Tensor, axes: Sequence[int]
 ) -> Tensor:
     """Sign times exp(a - out), in out's dtype; 0 for a term that takes no part."""
-    a, b, sign = (tensor.to(out.dtype) for tensor in (a, b, sign))
+    a, b = a.to(out.dtype), b.to(out.dtype)
     e: Tensor = weighted_backward(torch.ones_like(out), a, b, where, out, sign, axes, True)
     return e
 

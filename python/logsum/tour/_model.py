@@ -25,7 +25,7 @@ class Cell:
     text : str
         What is read first.
     detail : str
-        A second, smaller line: an error, a range, a reason.
+        Smaller lines below it: an error, a range, a reason.
     tone : {"plain", "good", "bad", "quiet"}
         How the entry is coloured. The text must say the same without colour.
     """

@@ -34,7 +34,7 @@ th, td { padding: .42rem .7rem; text-align: right; vertical-align: top; white-sp
 th { font-weight: 600; color: var(--soft); border-bottom-width: 2px; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; white-space: normal; }
 tbody tr:hover { background: var(--band); }
-small { display: block; color: var(--soft); font-size: .8rem; }
+small { display: block; color: var(--soft); font-size: .8rem; white-space: pre-line; }
 .good { color: var(--good); } .bad { color: var(--bad); } .quiet { color: var(--soft); }
 .bad small { color: inherit; }
 figure { margin: 1.8rem 0; } figure img { width: 100%; height: auto; display: block; }

@@ -33,7 +33,9 @@ def show(console: Console, item: Table | Note | Image) -> None:
 
 
 def _show_table(console: Console, table: Table) -> None:
-    grid = RichTable(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    # Seven columns fit into 80 characters without padding.
+    padding = (0, 1) if console.width >= _WIDTH else (0, 0)
+    grid = RichTable(box=box.SIMPLE_HEAD, padding=padding, pad_edge=False)
     for number, column in enumerate(table.columns):
         grid.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in table.rows:

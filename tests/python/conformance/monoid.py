@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from conformance.case import WORDS, Case, Monoid, State
 from conformance.report import check, compare, require
 from conformance.sample import Kind, Sample, bits, widen

@@ -52,7 +52,7 @@ class Model:
 
 def run(context: Context) -> Iterator[Item]:
     """Yield the training curve, the table of calibration and its picture."""
-    digits = load_digits(context.rng())
+    digits = load_digits(context.rng(), quick=context.quick)
     if digits is None:
         yield NO_DIGITS
         return

@@ -41,7 +41,7 @@ Array = NDArray[Any]
 
 def run(context: Context) -> Iterator[Item]:
     """Yield accuracies, the picture of underflow, and what the evidence says of odd images."""
-    digits = load_digits(context.rng())
+    digits = load_digits(context.rng(), quick=context.quick)
     if digits is None:
         yield NO_DIGITS
         return

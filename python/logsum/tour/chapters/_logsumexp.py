@@ -69,8 +69,8 @@ def _examples(quick: bool) -> list[Example]:
         _example("-1000, -1001", [-1000, -1001]),
         _example("0, -40", [0, -40]),
         _example(ILL_CONDITIONED, [-0.7, -0.686395]),
-        _example("e^50 - e^49.999", [50, 49.999], [1, -1]),
-        _example("e^500 - e^499.5", [500, 499.5], [1, -1]),
+        _example("e^9 - e^8.99", [9, 8.99], [1, -1]),
+        _example("e^500 - e^499", [500, 499], [1, -1]),
         _example("0·e^∞ + e^0", [math.inf, 0], [0, 1]),
         _example("-∞, -∞", [-math.inf, -math.inf]),
         _example("+∞, 0", [math.inf, 0]),
@@ -116,7 +116,7 @@ def _hard_inputs(examples: list[Example], ways: list[Contender]) -> Table:
         cells.extend(_cell(way, example, exact) for way in ways)
         rows.append(cells)
     return Table(
-        "float32 inputs, each answer with its error in ulp (units in the last place)",
+        "float32 inputs: each answer, and under it its error in ulp (units in the last place)",
         ["terms", "exact", *(way.name for way in ways)],
         rows,
         "exact: 50-digit arithmetic on the float32 inputs as they are (the two long rows: float64, "
@@ -129,12 +129,12 @@ def _hard_inputs(examples: list[Example], ways: list[Contender]) -> Table:
 def _cell(way: Contender, example: Example, exact: decimal.Decimal) -> Cell:
     value = _evaluate(way, example)
     if value is None:
-        return Cell("-", way.missing or "no weights", "quiet")
+        return Cell("-", way.missing, "quiet")
     error = error_in_ulps(value, exact, _REAL)
     if error > _BAD:
-        size = "wrong" if math.isinf(error) else f"{float(f'{error:.2g}'):.6g} ulp"
+        size = "wrong" if math.isinf(error) else f"{float(f'{error:.2g}'):.6g}"
         return Cell(_number(value), f"✗ {size}", "bad")
-    detail = f"{error:.2f} ulp" if exact.is_finite() else "exact"
+    detail = f"{error:.2f}" if exact.is_finite() else "exact"
     return Cell(_number(value), detail, "good" if error <= _GOOD else "plain")
 
 
@@ -145,8 +145,11 @@ def _number(value: float) -> str:
         return "∞" if value > 0 else "-∞"
     if value == 0:
         return "0"
-    # Seven digits tell neighbouring float32 values apart; tiny ones are read by their exponent.
-    return f"{value:.7g}" if 1e-4 <= abs(value) < 1e7 else f"{value:.4g}"
+    # Seven digits tell neighbouring float32 values apart; small and huge are read by exponent.
+    if 0.1 <= abs(value) < 1e7:
+        return f"{value:.7g}"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 # ---- pictures ------------------------------------------------------------------------------

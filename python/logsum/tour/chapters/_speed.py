@@ -77,16 +77,37 @@ def _table(times: Times, elements: int, lengths: list[int], ways: list[Contender
         f"Nanoseconds a term, float32, {elements:,} terms in rows",
         ["rows x terms", "threads", *(way.name for way in ways)],
         rows,
-        "Median, and under it fastest to slowest, of repeats taken in turns with the others; "
-        "the factor is time over logsum's. SciPy and the two NumPy lines have one thread.",
+        "Median, under it fastest to slowest, of repeats taken in turns with the others, and how "
+        "many times logsum's. SciPy and the two NumPy columns have one thread." + _doubt(times),
+    )
+
+
+def _doubt(times: Times) -> str:
+    """Say so where repeats differ as they only do when other programs want the cores."""
+    measured = [
+        timing
+        for by_length in times.values()
+        for by_name in by_length.values()
+        for timing in by_name.values()
+    ]
+    uneven = sum(timing.median > 2 * timing.fastest for timing in measured)
+    if 10 * uneven < len(measured):
+        return ""
+    return (
+        f" In {uneven} of {len(measured)} measurements the median was over twice the fastest: "
+        "something else had the cores, and these times are not to be trusted."
     )
 
 
 def _time_cell(timing: Timing, ours: Timing, elements: int) -> Cell:
     unit = 1e9 / elements
-    factor = "" if timing is ours else f"  {ratio(timing, ours):.1f}x"
-    spread = f"{timing.fastest * unit:.2f}-{timing.slowest * unit:.2f}"
-    return Cell(f"{timing.median * unit:.2f}{factor}", spread)
+    spread = f"{_three_digits(timing.fastest * unit)}-{_three_digits(timing.slowest * unit)}"
+    factor = "" if timing is ours else f"\n{_three_digits(ratio(timing, ours))}x"
+    return Cell(_three_digits(timing.median * unit), spread + factor)
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _picture(times: Times, elements: int) -> Picture:
