@@ -24,7 +24,7 @@ namespace logsum {
 
 // out = log sum_k b_k exp(a_k) over `axes`. `weights` (b, any sign) and `where` (boolean; false
 // leaves the term out) have a's shape or may be null; broadcast them by zero strides. A term with
-// b = 0 takes no part, whatever a holds. `sign` (a's dtype, out's shape) receives the sign of the
+// b = 0 takes no part, whatever a holds. `sign` (out's dtype and shape) receives the sign of the
 // sum and out its logarithm in magnitude; with sign null a negative sum gives NaN.
 //
 // Error for n terms of one sign: half an ulp of the result plus 1e-6 (float32) or

@@ -71,9 +71,9 @@ def logsumexp(
     -----
     One pass over the memory of `a`, in time linear in its size; gradients save the result only and
     are recomputed from it. float16 and bfloat16 are stored, float32 computes. The error is half an
-    ulp of the result plus 4e-7 (float32) or 8e-16 (float64) for sums of one sign; the shift by the
-    maximum and the separate treatment of the largest term follow [1]_, sections 3 and 5, and keep a
-    few ulp for results near zero.
+    ulp of the result plus 4e-7 (float32) or 8e-16 (float64) for sums of one sign; results near zero
+    that one term dominates are right to a few ulp, since the largest term stays out of the sum and
+    enters by log1p, as in [1]_, section 4.
 
     References
     ----------

@@ -55,8 +55,8 @@ def softmax(a: Any, axis: int = -1, *, return_lse: bool = False, dim: int | None
     Notes
     -----
     Linear time, two passes over the memory of `a`, no scratch that grows with it. Gradients save
-    `a` and `lse` only, and flow through both results. Of the formulas of [1]_ this is the one by
-    the shifted sum; section 4 there bounds its error.
+    `a` and `lse` only, and flow through both results. On the formulas and their errors see [1]_,
+    section 4.
 
     References
     ----------
@@ -113,8 +113,8 @@ def log_softmax(a: Any, axis: int = -1, *, return_lse: bool = False, dim: int | 
     Notes
     -----
     Linear time, two passes over the memory of `a`, no scratch that grows with it. Gradients save
-    `a` and `lse` only, and flow through both results. Section 4 of [1]_ says why ``a - lse`` and
-    not the logarithm of softmax.
+    `a` and `lse` only, and flow through both results. On the formulas and their errors see [1]_,
+    section 4.
 
     References
     ----------

@@ -65,20 +65,13 @@ Partial CarefulReduce(const BlockAccess<Real>& input, std::int64_t kept, Segment
   return {max, sum + compensation};
 }
 
-// The number of +inf terms of a slice, which share its probability.
-template <class Real>
-double CountInfinite(const BlockAccess<Real>& input, std::int64_t kept, Segment segment) {
-  double count = 0;
-  ForEachTerm(input, kept, segment, [&](double x) { count += x == kInfinity; });
-  return count;
-}
-
-// The probability of x where the fast kernels do not apply. `shares`: CountInfinite, for lse +inf.
-inline double CarefulProbability(double x, double lse, double shares) {
-  if (std::isnan(x) || std::isnan(lse)) return std::numeric_limits<double>::quiet_NaN();
-  if (x == -kInfinity || lse == -kInfinity) return 0.0;
-  if (lse == kInfinity) return x == lse ? 1.0 / shares : 0.0;
-  return std::exp(std::min(x - lse, 0.0));
+// The probability of x in its slice. From the slice's own sum, not from a stored lse: near 1e38 that
+// has no digit left to tell two equal terms from one.
+inline double CarefulProbability(double x, const Partial& slice) {
+  if (x == -kInfinity) return 0.0;
+  if (std::isnan(slice.max)) return slice.max;
+  if (slice.max == kInfinity && x != slice.max) return 0.0;
+  return ShiftedExp(x, slice.max) / (1.0 + slice.rest);
 }
 
 }  // namespace logsum::reduction::HWY_NAMESPACE

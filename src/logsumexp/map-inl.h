@@ -61,15 +61,16 @@ HWY_INLINE V Probability(const ExpScaled<D>& exp, const ParamVectors<D>& params,
 }
 
 // A zero of the sum takes no part in a gradient, whatever it would be multiplied with (0 times inf
-// or NaN): p = 0, or, where the logarithm of an underflowed p still counts, x = -inf.
+// or NaN): p = 0, or, where the logarithm of an underflowed p still counts, x = -inf. (Written
+// with Eq because Highway's Ne is false for NaN, which must stay.)
 template <MapKind kKind, class V>
 HWY_INLINE V IfPartOf(V x, V p, V value) {
   const hn::DFromV<V> d;
   if constexpr (kKind == MapKind::log_softmax_backward) {
     const V zero = hn::Set(d, -std::numeric_limits<hn::TFromD<decltype(d)>>::infinity());
-    return hn::IfThenElseZero(hn::Ne(x, zero), value);
+    return hn::IfThenZeroElse(hn::Eq(x, zero), value);
   } else {
-    return hn::IfThenElseZero(hn::Ne(p, hn::Zero(d)), value);
+    return hn::IfThenZeroElse(hn::Eq(p, hn::Zero(d)), value);
   }
 }
 

@@ -178,22 +178,21 @@ class TileMap : public TileSum<Real> {
     return {zeros_, 0};
   }
 
-  double Shares(std::int64_t lane) const {
-    return lse_[lane] == kInfinity
-               ? CountInfinite(input_, tile_.first + lane, {0, plan_.space.num_reduced})
-               : 1.0;
+  // The whole slice of a lane, summed carefully.
+  Partial Slice(std::int64_t lane) const {
+    return CarefulReduce(input_, tile_.first + lane, {0, plan_.space.num_reduced});
   }
 
   template <MapKind kKind>
   double CarefulGradSum(std::int64_t lane, Segment segment) const {
-    const double shares = Shares(lane);
+    const Partial slice = Slice(lane);
     double sum = 0;
     ForEachBlock(segment, [&](std::int64_t k, std::int64_t depth) {
       const std::int64_t kept = tile_.first + lane;
       const Real* const x = input_.Read(kept, k, depth, 1, Real(0)).data;
       const Real* const g = grad_.Read(kept, k, depth, 1, Real(0)).data;
       for (std::int64_t i = 0; i < depth; ++i) {
-        const double p = CarefulProbability(x[i], lse_[lane], shares);
+        const double p = CarefulProbability(x[i], slice);
         if constexpr (kKind == MapKind::softmax_backward) {
           if (p != 0) sum += p * g[i];
         } else {
@@ -205,13 +204,12 @@ class TileMap : public TileSum<Real> {
   }
 
   template <MapKind kKind>
-  double CarefulElement(double x, double g, std::int64_t lane, double shares) const {
-    const double p = CarefulProbability(x, lse_[lane], shares);
+  double CarefulElement(double x, double g, std::int64_t lane, const Partial& slice) const {
+    const double p = CarefulProbability(x, slice);
     const double addend = addend_[lane];
     if constexpr (kKind == MapKind::softmax) return p;
     if constexpr (kKind == MapKind::log_softmax) {
-      if (lse_[lane] == kInfinity) return std::log(p);
-      return x == -kInfinity ? x : x - lse_[lane];
+      return std::isfinite(slice.max) ? (x - slice.max) - std::log1p(slice.rest) : std::log(p);
     }
     if constexpr (kKind == MapKind::logsumexp_backward) return p == 0 ? 0 : p * addend;
     if constexpr (kKind == MapKind::softmax_backward) return p == 0 ? 0 : p * (g + addend);
@@ -223,7 +221,7 @@ class TileMap : public TileSum<Real> {
 
   template <MapKind kKind>
   void CarefulMap(std::int64_t lane, Segment segment) const {
-    const double shares = Shares(lane);
+    const Partial slice = Slice(lane);
     const std::int64_t kept = tile_.first + lane;
     ForEachBlock(segment, [&](std::int64_t k, std::int64_t depth) {
       const Real* const x = input_.Read(kept, k, depth, 1, Real(0)).data;
@@ -232,7 +230,7 @@ class TileMap : public TileSum<Real> {
       Real* const y = output_.Open(kept, k, depth, 1).data;
       for (std::int64_t i = 0; i < depth; ++i) {
         y[i] = static_cast<Real>(
-            CarefulElement<kKind>(x[i], has_grad ? g[i] : 0.0, lane, shares));
+            CarefulElement<kKind>(x[i], has_grad ? g[i] : 0.0, lane, slice));
       }
       output_.Commit(kept, k, depth, 1);
     });

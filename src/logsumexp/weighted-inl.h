@@ -54,7 +54,9 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE void PushWeighted(D d, WeightedSum<D>& sum, V x, V b) {
   using C = logsum::ExpConstants<double>;
   const hn::RebindToUnsigned<D> du;
-  const auto takes_part = hn::And(hn::Ne(b, hn::Zero(d)), hn::Ne(x, hn::Set(d, -kInfinity)));
+  // NaN equals nothing, so it takes part.
+  const auto takes_part =
+      hn::Not(hn::Or(hn::Eq(b, hn::Zero(d)), hn::Eq(x, hn::Set(d, -kInfinity))));
   const auto in_domain = hn::And(logsum::HWY_NAMESPACE::InScaleDomain(d, x),
                                  hn::Lt(hn::Abs(b), hn::Set(d, kInfinity)));
   sum.refused = hn::IfThenElse(hn::AndNot(in_domain, takes_part), hn::Set(d, 1.0), sum.refused);
@@ -204,7 +206,8 @@ class WeightedTile {
     sign_.fill(1.0);
     if (plan_.Has(kSign)) ReadKept(plan_, kSign, tile_, sign_.data());
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      BackwardRow(lane, grad[lane] * sign_[lane]);
+      // The sign of a sum that cancelled is 0, which must not pass for a zero gradient.
+      BackwardRow(lane, sign_[lane] == 0 ? grad[lane] : grad[lane] * sign_[lane]);
     }
   }
 
@@ -319,7 +322,9 @@ class WeightedTile {
 
   // d log|S| / db, times the incoming gradient.
   static double WeightDerivative(double x, double b, double lse, double grad, double shares) {
-    if (x == -kInfinity || (b == 0 && !std::isfinite(x))) return 0;
+    if (grad == 0 || x == -kInfinity || (b == 0 && !std::isfinite(x))) return 0;
+    // Nothing took part, or the terms cancelled exactly and there is no derivative.
+    if (lse == -kInfinity) return b == 0 ? 0 : kNaN;
     if (lse == kInfinity) return x == kInfinity ? grad / (b * shares) : 0;
     return grad * std::exp(x - lse);
   }

@@ -12,6 +12,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mpmath
@@ -28,10 +29,15 @@ _INF = _mp.inf
 _NAN = _mp.nan
 
 
+@functools.lru_cache(maxsize=1 << 14)
+def _number(value: float) -> Any:
+    return _mp.mpf(value)
+
+
 def exact(values: npt.ArrayLike) -> Exact:
     """Return the same numbers as 50-digit ones."""
     array = np.asarray(values)
-    return array if array.dtype == object else _lift(_mp.mpf)(array.astype(np.float64))
+    return array if array.dtype == object else _lift(_number)(array.astype(np.float64))
 
 
 def _lift(function: Callable[..., Any], inputs: int = 1) -> Callable[..., Exact]:
@@ -55,30 +61,87 @@ def _rows(array: npt.NDArray[Any], axis: Axes) -> tuple[npt.NDArray[Any], tuple[
     return moved.reshape([array.shape[k] for k in kept] + [terms]), shape
 
 
-def _signed_sum(terms: Iterable[tuple[float, float]]) -> tuple[Any, int]:
-    """Log of the magnitude and sign of sum b exp(a) over pairs (a, b)."""
-    counts = Counter((a, b) for a, b in terms if b != 0 and a != -math.inf)
+@dataclass(frozen=True)
+class _Sum:
+    """A sum b exp(a) as e^top · lead · (1 + rest), lead the weight of the leading term.
+
+    Kept apart, because no fixed number of digits holds 1e300 + log 2, or log(1 + 1e-300).
+    """
+
+    top: Any
+    lead: Any = 1
+    rest: Any = 0
+
+    @property
+    def log(self) -> Any:
+        """Log of the magnitude."""
+        if self.rest == -1:
+            return -_INF
+        magnitude = _mp.log1p(self.rest) if self.rest > -1 else _mp.log(-1 - self.rest)
+        return self.top + (_mp.log(abs(self.lead)) + magnitude)
+
+    @property
+    def sign(self) -> int:
+        """Sign, 0 for no sum."""
+        if self.rest == -1 or self.top == -_INF:
+            return 0
+        return int(math.copysign(1, self.lead)) * (1 if self.rest > -1 else -1)
+
+    def share(self, a: float) -> Any:
+        """Term exp(a) by the magnitude of the sum; 0 for -inf, and 1/n for n terms of +inf."""
+        if a == -_INF or (self.top == _INF and a != _INF):
+            return _number(0)
+        if self.top == _INF:
+            return 1 / (1 + self.rest)
+        return _mp.exp(_number(a) - self.top) / abs(self.lead * (1 + self.rest))
+
+    def log_share(self, a: float) -> Any:
+        """Logarithm of the share, with every digit where it is near 0."""
+        if self.share(a) == 0:
+            return -_INF
+        return (0 if a == self.top else _number(a) - self.top) - _mp.log1p(self.rest)
+
+
+_NOTHING = _Sum(-_INF)
+_UNDEFINED = _Sum(_NAN, rest=_NAN)
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _sum(terms: frozenset[tuple[tuple[float, float], int]]) -> _Sum:
+    """Sum n b exp(a) over ((a, b), n)."""
+    counts = {pair: n for pair, n in terms if pair[1] != 0 and pair[0] != -math.inf}
     if any(math.isnan(a) or math.isnan(b) for a, b in counts):
-        return _NAN, 0
-    infinite = {math.copysign(1, b) for a, b in counts if math.inf in (a, abs(b))}
+        return _UNDEFINED
+    infinite = [(math.copysign(1, b), n) for (a, b), n in counts.items() if math.inf in (a, abs(b))]
     if infinite:
-        return (_NAN, 0) if len(infinite) == 2 else (_INF, int(infinite.pop()))
+        signs = {sign for sign, _ in infinite}
+        ties = sum(n for _, n in infinite)
+        return _Sum(_INF, signs.pop(), ties - 1) if len(signs) == 1 else _UNDEFINED
     if not counts:
-        return -_INF, 0
+        return _NOTHING
     lead = max(counts, key=lambda pair: pair[0])
-    top = _mp.mpf(lead[0])
-    # One leading term stays out of the sum and enters by log1p: a result near 0, such as
-    # log(1 + 1e-300), has no digits left at any fixed precision otherwise.
+    top, weight = _number(lead[0]), _number(lead[1])
     rest = sum(
-        ((n - (pair == lead)) * pair[1] * _mp.exp(pair[0] - top) for pair, n in counts.items()),
-        start=_mp.mpf(0),
+        ((n - (pair == lead)) * pair[1] * _mp.exp(_number(pair[0]) - top) for pair, n in counts.items()),
+        start=_number(0),
     )
-    ratio = rest / lead[1]
-    if ratio == -1:
-        return -_INF, 0
-    sign = int(math.copysign(1, lead[1])) * (1 if ratio > -1 else -1)
-    magnitude = _mp.log1p(ratio) if ratio > -1 else _mp.log(-1 - ratio)
-    return top + _mp.log(abs(_mp.mpf(lead[1]))) + magnitude, sign
+    return _Sum(top, weight, rest / weight)
+
+
+def _sums(
+    a: npt.ArrayLike, axis: Axes, b: npt.ArrayLike | None, where: npt.ArrayLike | None
+) -> tuple[Exact, tuple[int, ...]]:
+    """Return a `_Sum` for each slice, and their shape with the axes kept."""
+    weight = 1.0 if b is None else np.asarray(b, dtype=np.float64)
+    keep = True if where is None else np.asarray(where, dtype=bool)
+    terms, weights = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.where(keep, weight, 0))
+    rows, shape = _rows(terms, axis)
+    weight_rows, _ = _rows(weights, axis)
+    out = np.empty(rows.shape[:-1], dtype=object)
+    for index in np.ndindex(out.shape):
+        pairs = zip(rows[index].tolist(), weight_rows[index].tolist(), strict=True)
+        out[index] = _sum(frozenset(Counter(pairs).items()))
+    return out, shape
 
 
 def signed_logsumexp(
@@ -89,16 +152,8 @@ def signed_logsumexp(
     where: npt.ArrayLike | None = None,
 ) -> tuple[Exact, npt.NDArray[np.float64]]:
     """Return log |sum b exp(a)| over `axis` and the sum's sign; `where` false leaves a term out."""
-    weight = 1.0 if b is None else np.asarray(b, dtype=np.float64)
-    keep = True if where is None else np.asarray(where, dtype=bool)
-    terms, weights = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.where(keep, weight, 0))
-    rows, shape = _rows(terms, axis)
-    weight_rows, _ = _rows(weights, axis)
-    out = np.empty(rows.shape[:-1], dtype=object)
-    sign = np.empty(rows.shape[:-1])
-    for index in np.ndindex(out.shape):
-        pairs = zip(rows[index].tolist(), weight_rows[index].tolist(), strict=True)
-        out[index], sign[index] = _signed_sum(pairs)
+    sums, shape = _sums(a, axis, b, where)
+    out, sign = _lift(lambda s: s.log)(sums), _lift(lambda s: s.sign)(sums).astype(np.float64)
     sign[np.array([x != x for x in out.flat], dtype=bool).reshape(out.shape)] = np.nan
     return (out.reshape(shape), sign.reshape(shape)) if keepdims else (out, sign)
 
@@ -115,24 +170,26 @@ def logsumexp(
     return np.where(sign < 0, _NAN, out)
 
 
-@functools.lru_cache(maxsize=1 << 12)
-def _share(a: Any, lse: Any, ties: Any) -> Any:
-    """Term exp(a - lse); 0 for a term of -inf and 1/ties for +inf."""
-    if a == -_INF:
-        return _mp.mpf(0)
-    if lse == _INF:
-        return 1 / _mp.mpf(ties) if a == _INF else _mp.mpf(0)
-    return _mp.exp(a - lse)
+def _over(method: Callable[[_Sum, float], Any]) -> Callable[..., Exact]:
+    """Return a method of the sum of each slice as a function of terms and sums."""
+    return _lift(functools.lru_cache(maxsize=1 << 12)(lambda a, total: method(total, a)), 2)
 
 
-def shares(a: npt.ArrayLike, axis: Axes, where: npt.ArrayLike | None = None) -> Exact:
-    """Return the weight of each term in its sum: softmax, and the gradient of logsumexp."""
+def shares(
+    a: npt.ArrayLike,
+    axis: Axes,
+    b: npt.ArrayLike | None = None,
+    where: npt.ArrayLike | None = None,
+) -> Exact:
+    """Return exp(a) / |sum b exp(a)|: softmax, and what gradients are made of.
+
+    Zero where `where` is false.
+    """
     terms = np.asarray(a, dtype=np.float64)
     keep = np.broadcast_to(True if where is None else np.asarray(where, dtype=bool), terms.shape)
-    axes = tuple(axis) if isinstance(axis, Sequence) else axis
-    ties = np.sum((terms == np.inf) & keep, axis=axes, keepdims=True)
-    lse = logsumexp(terms, axis, keepdims=True, where=keep)
-    return _lift(_share, 3)(np.where(keep, exact(terms), -_INF), lse, ties)
+    sums, shape = _sums(terms, axis, b, where)
+    kept = np.where(keep, terms, -np.inf).astype(object)
+    return _over(_Sum.share)(kept, sums.reshape(shape))
 
 
 def softmax(a: npt.ArrayLike, axis: int = -1) -> tuple[Exact, Exact]:
@@ -140,26 +197,11 @@ def softmax(a: npt.ArrayLike, axis: int = -1) -> tuple[Exact, Exact]:
     return shares(a, axis), logsumexp(a, axis)
 
 
-def _log_share(row: Counter[float], term: float, lse: Any) -> Any:
-    """Difference term - lse of a finite lse, with every digit where it is near 0."""
-    value = _mp.mpf(term) - lse
-    if value < -1:
-        return value
-    counts = row - Counter([term])
-    return -_mp.log1p(sum((n * _mp.exp(_mp.mpf(a) - term) for a, n in counts.items()), _mp.mpf(0)))
-
-
 def log_softmax(a: npt.ArrayLike, axis: int = -1) -> tuple[Exact, Exact]:
     """Return the logarithm of the shares and the lse."""
-    terms = np.moveaxis(np.asarray(a, dtype=np.float64), axis, -1)
-    lse = logsumexp(terms, -1)
-    out = _lift(lambda p: -_INF if p == 0 else _mp.log(p))(shares(terms, -1))
-    for index in np.ndindex(lse.shape):
-        if abs(lse[index]) < _INF:
-            row = Counter(terms[index].tolist())
-            logs = {a: _log_share(row, a, lse[index]) for a in row}
-            out[index] = [logs[a] for a in terms[index].tolist()]
-    return np.moveaxis(out, -1, axis), lse
+    sums, shape = _sums(a, axis, None, None)
+    terms = np.asarray(a, dtype=np.float64).astype(object)
+    return _over(_Sum.log_share)(terms, sums.reshape(shape)), logsumexp(a, axis)
 
 
 def _expand(reduced: npt.ArrayLike, like: npt.ArrayLike, axis: Axes, keepdims: bool) -> Exact:
@@ -178,7 +220,7 @@ def logsumexp_gradient(
     where: npt.ArrayLike | None = None,
 ) -> Exact:
     """Return the gradient of <cotangent, logsumexp(a)>."""
-    return shares(a, axis, where) * _expand(cotangent, a, axis, keepdims)
+    return shares(a, axis, where=where) * _expand(cotangent, a, axis, keepdims)
 
 
 def weighted_logsumexp_gradient(
@@ -189,9 +231,9 @@ def weighted_logsumexp_gradient(
     keepdims: bool = False,
 ) -> tuple[Exact, Exact]:
     """Return the gradients of <cotangent, log |sum b exp(a)|> in a and in b, of finite sums."""
-    out, sign = signed_logsumexp(a, axis, b, keepdims=True)
+    _, sign = signed_logsumexp(a, axis, b, keepdims=True)
     incoming = _expand(cotangent, a, axis, keepdims) * exact(sign)
-    share = _lift(lambda x, z: _share(x, z, 1), 2)(exact(a), out)
+    share = shares(a, axis, b)
     return incoming * share * exact(b), incoming * share
 
 
@@ -210,13 +252,14 @@ def log_softmax_gradient(
     cotangents: Sequence[npt.ArrayLike], a: npt.ArrayLike, axis: int = -1
 ) -> Exact:
     """Return the gradient of <g0, log_softmax(a)> + <g1, lse(a)>; g1 may be missing."""
-    share, incoming = shares(a, axis), exact(cotangents[0])
+    share = shares(a, axis)
+    # Where the share is 0 its logarithm is -inf whatever happens: nothing comes through there.
+    alive = share != 0
+    incoming = np.where(alive, exact(cotangents[0]), _number(0))
     total = np.sum(incoming, axis=axis, keepdims=True)
     if len(cotangents) > 1:
         total = total - _expand(cotangents[1], a, axis, keepdims=False)
-    # A zero term's logarithm is -inf whatever happens: its gradient is 0.
-    alive = np.asarray(a) != -np.inf
-    return np.where(alive, incoming - share * total, _mp.mpf(0))
+    return np.where(alive, incoming - share * total, _number(0))
 
 
 def _stacked(parts: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float64]:
@@ -225,6 +268,7 @@ def _stacked(parts: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float64]:
 
 def unbroadcast(gradient: Exact, shape: tuple[int, ...]) -> Exact:
     """Sum a gradient over the axes in which an argument of this shape was broadcast."""
+    gradient = np.asarray(gradient, dtype=object)
     extra = gradient.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(
         extra + k for k, size in enumerate(shape) if size == 1 and gradient.shape[extra + k] != 1
@@ -252,7 +296,7 @@ def merge_means(
     stack = _stacked(lses)
     share = shares(stack, 0)[..., None]
     # A part of weight zero is not read.
-    terms = np.where(share == 0, _mp.mpf(0), share * exact(_stacked(outs)))
+    terms = np.where(share == 0, _number(0), share * exact(_stacked(outs)))
     return np.sum(terms, axis=0), logsumexp(stack, 0)
 
 
@@ -267,5 +311,5 @@ def merge_means_gradient(
     incoming, incoming_lse = exact(cotangents[0]), exact(cotangents[1])
     grad_outs = share[..., None] * incoming
     moved = np.sum(incoming * (exact(_stacked(outs)) - merged), axis=-1)
-    grad_lses = np.where(share == 0, _mp.mpf(0), share * (moved + incoming_lse))
+    grad_lses = np.where(share == 0, _number(0), share * (moved + incoming_lse))
     return list(grad_outs), list(grad_lses)

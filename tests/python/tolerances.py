@@ -54,13 +54,20 @@ class Tolerance:
     overall: bool = False  # measure `relative` by the largest expected value of the array
 
     def bound(
-        self, expected: npt.NDArray[np.float64], dtype: str, magnitude: float = 0.0
+        self,
+        expected: npt.NDArray[np.float64],
+        dtype: str,
+        magnitude: float = 0.0,
+        scale: float = 0.0,
     ) -> npt.NDArray[np.float64]:
-        """Return the largest error allowed at each finite expected value."""
+        """Return the largest error allowed at each finite expected value.
+
+        `scale` is the size of what the values were made of, for a tolerance that is `overall`.
+        """
         kind = arithmetic(dtype)
         size = np.abs(expected)
-        if self.overall and size.size:
-            size = np.full_like(size, size.max())
+        if self.overall:
+            size = np.full_like(size, size.max(initial=scale))
         roundings = self.relative + self.magnitude * magnitude
         storing = self.ulps * ulp(expected, dtype)
         if dtype in ("float16", "bfloat16"):
@@ -105,10 +112,16 @@ SHARE = Tolerance(
     relative=8,
     magnitude=1,
 )
+LOG_SHARE = Tolerance(
+    "log-share",
+    "the roundings of the log of the sum, and of two differences",
+    ulps=2.5,
+    absolute=(8e-7, 1.6e-15),
+)
 GRADIENT = Tolerance(
     "gradient",
     "shares times incoming gradients, whose sums cancel: roundings of the largest entry",
-    ulps=1,
+    ulps=2,
     relative=24,
     magnitude=4,
     overall=True,
@@ -133,5 +146,11 @@ MEAN = Tolerance(
     relative=16,
     magnitude=1,
     overall=True,
+)
+MEAN_GRADIENT = replace(
+    GRADIENT,
+    name="mean gradient",
+    reason="values less their mean, which is kept in the dtype that stores it",
+    ulps=16,
 )
 EXACT = Tolerance("exact", "a sign, a mask or an index has no error", ulps=0)

@@ -224,9 +224,18 @@ class Case:
         if magnitude is None:
             magnitude = self.magnitude(arguments, sample)
         expected = self.expected_gradients(cotangents, arguments, sample)
+        # What cancels in a gradient has the size of what came in.
+        scale = max((float(np.abs(widen(x)).max(initial=0)) for x in cotangents), default=0.0)
         for index, want, have in zip(self.differentiable, expected, got, strict=True):
             place = f"{where} gradient in argument {index}".strip()
             require(isinstance(have, torch.Tensor), "a tensor", type(have).__name__, place)
             require(dtype_name(have) == kind.dtype, kind.dtype, dtype_name(have), place)
-            tolerance = self.gradient_tolerance
-            compare(want, widen(have), kind.dtype, tolerance, magnitude=magnitude, where=place)
+            compare(
+                want,
+                widen(have),
+                kind.dtype,
+                self.gradient_tolerance,
+                magnitude=magnitude,
+                scale=scale,
+                where=place,
+            )

@@ -44,6 +44,16 @@ def differentiate(
     return list(found)
 
 
+def everything(case: Case, arguments: Sequence[Any], sample: Sample) -> list[Any]:
+    """Return the outputs and, if an argument asks for it, the gradients."""
+    outputs = case.outputs(arguments, sample)
+    if not any(getattr(x, "requires_grad", False) for x in arguments):
+        return list(outputs)
+    smooth = [outputs[k] for k in case.smooth]
+    gradients = differentiate(case, smooth, arguments, cotangents_for(smooth))
+    return [x.detach() for x in (*outputs, *gradients)]
+
+
 def _expanded(tensor: Any) -> Any:
     return tensor.mean().expand(tensor.shape)
 

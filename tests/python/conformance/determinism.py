@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from conformance.case import WORDS, Case
-from conformance.derivative import cotangents_for, differentiate, leaves
+from conformance.derivative import cotangents_for, differentiate, everything, leaves
 from conformance.machine import cpu_target, cpu_targets, threads
 from conformance.report import check, require
 from conformance.sample import Kind, Sample, bits
@@ -16,24 +16,20 @@ THREADS = (1, 2, 3, 5)
 class DeterminismChecks(Case):
     """Partition and fold order depend on shapes only."""
 
-    def everything(self, sample: Sample, kind: Kind) -> list[Any]:
+    def results(self, sample: Sample, kind: Kind) -> list[Any]:
         """Return the outputs, and the gradients where there are any."""
         arguments = kind.arrays(sample)
-        if kind.library == "numpy" or not self.differentiable:
-            return list(self.outputs(arguments, sample))
-        marked = leaves(self, arguments)
-        outputs = self.outputs(marked, sample)
-        smooth = [outputs[k] for k in self.smooth]
-        gradients = differentiate(self, smooth, marked, cotangents_for(smooth))
-        return [x.detach() for x in (*outputs, *gradients)]
+        if kind.library == "torch" and self.differentiable:
+            arguments = leaves(self, arguments)
+        return everything(self, arguments, sample)
 
     def same_bits(self, sample: Sample, kind: Kind, where: str) -> None:
         """Fail unless every thread count, and a second call, give the same bits."""
         with threads(1):
-            first = self.everything(sample, kind)
+            first = self.results(sample, kind)
         for count in (*THREADS, THREADS[-1]):
             with threads(count):
-                again = self.everything(sample, kind)
+                again = self.results(sample, kind)
             for index, (one, other) in enumerate(zip(first, again, strict=True)):
                 place = f"{where} {count} threads, result {index}"
                 require(bits(one) == bits(other), f"the bits of {one}", other, place)

@@ -23,7 +23,7 @@ def _buffer(words: Words, shape: tuple[int, ...]) -> Words:
 
 
 def _transposed(words: Words) -> Words:
-    return np.asfortranarray(words)
+    return words.copy("F")
 
 
 def _rotated(words: Words) -> Words:
@@ -33,7 +33,8 @@ def _rotated(words: Words) -> Words:
 
 def _sliced(words: Words) -> Words:
     """Every other entry of each axis."""
-    view = _buffer(words, tuple(2 * n for n in words.shape))[(slice(None, None, 2),) * words.ndim]
+    view = _buffer(words, tuple(2 * n for n in words.shape))
+    view = view[(..., *(slice(None, None, 2),) * words.ndim)]
     view[...] = words
     return view
 
@@ -47,7 +48,8 @@ def _offset(words: Words) -> Words:
 
 def _inner(words: Words) -> Words:
     """The middle of a larger array."""
-    view = _buffer(words, tuple(n + 2 for n in words.shape))[(slice(1, -1),) * words.ndim]
+    view = _buffer(words, tuple(n + 2 for n in words.shape))
+    view = view[(..., *(slice(1, -1),) * words.ndim)]
     view[...] = words
     return view
 
@@ -62,7 +64,8 @@ def _expanded(words: Words) -> Words:
 
 
 def _reversed(words: Words) -> Words:
-    return np.flip(np.flip(words).copy())
+    backwards = (..., *(slice(None, None, -1),) * words.ndim)
+    return words[backwards].copy()[backwards]
 
 
 def _read_only(words: Words) -> Words:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conformance.case import Case
-from conformance.derivative import cotangents_for, differentiate, leaves
+from conformance.derivative import everything, leaves
 from conformance.machine import threads
 from conformance.report import check, require
 from conformance.sample import Kind, Sample, is_array, raw
@@ -65,24 +66,22 @@ class MemoryChecks(Case):
     @check(hook="heavies", libraries=("numpy", "torch"), dtypes=("float32",))
     def test_memory(self, sample: Sample, kind: Kind) -> None:
         """A call needs its results and the allowance."""
-        arguments = kind.arrays(sample)
-        for count in (1, 4):
-            with threads(count):
-                self.outputs(kind.arrays(self.samples()[0]), self.samples()[0])
-                peak = Peak()
-                results = self.outputs(arguments, sample)
-                self.judge_peak(peak, list(results), sample, kind)
-                del results
+        self.judge_all(kind.arrays, sample, kind)
 
     @check(hook="heavy_differentiables", dtypes=("float32",))
     def test_memory_gradient(self, sample: Sample, kind: Kind) -> None:
         """A gradient needs its own size beside that, and nothing large is kept for it."""
-        marked = leaves(self, kind.arrays(sample))
-        cotangents = cotangents_for(self.smooth_outputs(marked, sample))
-        peak = Peak()
-        outputs = self.outputs(marked, sample)
-        gradients = differentiate(self, [outputs[k] for k in self.smooth], marked, cotangents)
-        self.judge_peak(peak, [*outputs, *gradients], sample, kind)
+        self.judge_all(lambda s: leaves(self, kind.arrays(s)), sample, kind)
+
+    def judge_all(self, make: Callable[[Sample], list[Any]], sample: Sample, kind: Kind) -> None:
+        """Judge the peak with one thread and with several."""
+        first, arguments = self.samples()[0], make(sample)
+        for count in (1, 4):
+            with threads(count):
+                everything(self, make(first), first)  # code is paged in, threads are started
+                peak = Peak()
+                results = everything(self, arguments, sample)
+                self.judge_peak(peak, results, sample, kind)
 
     def heavy_differentiables(self) -> list[Sample]:
         """Return the heavy samples that are differentiated."""

@@ -108,7 +108,7 @@ def bits(array: Any) -> bytes:
 def normal(*shape: int, scale: float = 3.0, shift: float = 0.0, seed: int = 0) -> Doubles:
     """Return normal values, the same for the same shape and seed."""
     generator = np.random.default_rng([seed, *shape])
-    return shift + scale * generator.standard_normal(shape)
+    return np.asarray(shift + scale * generator.standard_normal(shape))
 
 
 def beside(array: Any, tag: str) -> Any:
