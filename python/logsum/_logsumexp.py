@@ -70,10 +70,12 @@ def logsumexp(
     Notes
     -----
     One pass over the memory of `a`, in time linear in its size; gradients save the result only and
-    are recomputed from it. float16 and bfloat16 are stored, float32 computes. The error is half an
-    ulp of the result plus 4e-7 (float32) or 8e-16 (float64) for sums of one sign; results near zero
-    that one term dominates are right to a few ulp, since the largest term stays out of the sum and
-    enters by log1p, as in [1]_, section 4.
+    are recomputed from it. float16 and bfloat16 are stored, float32 computes. Beside inputs and
+    outputs it takes under 100 KB a thread. The error for n terms of one sign is half an ulp of the
+    result plus 1e-6 (float32) or (5 + log n) 2^-51 (float64); results near zero that one term
+    dominates are right to a few ulp, since the largest term stays out of the sum and enters by
+    log1p, as in [1]_, section 4. Unlike there, exponentials carry a power of two of their own
+    instead of being shifted by the maximum, which rounds nothing.
 
     References
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from conformance.case import Case
@@ -44,13 +44,18 @@ def differentiate(
     return list(found)
 
 
-def everything(case: Case, arguments: Sequence[Any], sample: Sample) -> list[Any]:
+def everything(
+    case: Case,
+    arguments: Sequence[Any],
+    sample: Sample,
+    incoming: Callable[[Sequence[Any]], list[Any]] = cotangents_for,
+) -> list[Any]:
     """Return the outputs and, if an argument asks for it, the gradients."""
     outputs = case.outputs(arguments, sample)
     if not any(getattr(x, "requires_grad", False) for x in arguments):
         return list(outputs)
     smooth = [outputs[k] for k in case.smooth]
-    gradients = differentiate(case, smooth, arguments, cotangents_for(smooth))
+    gradients = differentiate(case, smooth, arguments, incoming(smooth))
     return [x.detach() for x in (*outputs, *gradients)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from conformance.case import Case
 from conformance.derivative import everything, leaves
 from conformance.machine import threads
 from conformance.report import check, require
-from conformance.sample import Kind, Sample, is_array, raw
+from conformance.sample import Kind, Sample, is_array, raw, torch
 
 # Page tables, code that is paged in, and the granularity with which the kernel counts.
 SLACK = 2 << 20
@@ -53,6 +53,11 @@ def _size(arrays: Any) -> int:
     return sum(raw(x).nbytes for x in arrays if is_array(x))
 
 
+def _ones(outputs: Sequence[Any]) -> list[Any]:
+    """Return incoming gradients that take no memory, as those of a sum."""
+    return [torch.ones((), dtype=out.dtype).expand(out.shape) for out in outputs]
+
+
 class MemoryChecks(Case):
     """No buffer beyond what the operation states."""
 
@@ -78,9 +83,9 @@ class MemoryChecks(Case):
         first, arguments = self.samples()[0], make(sample)
         for count in (1, 4):
             with threads(count):
-                everything(self, make(first), first)  # code is paged in, threads are started
+                everything(self, make(first), first, _ones)  # code is paged in, threads are started
                 peak = Peak()
-                results = everything(self, arguments, sample)
+                results = everything(self, arguments, sample, _ones)
                 self.judge_peak(peak, results, sample, kind)
 
     def heavy_differentiables(self) -> list[Sample]:

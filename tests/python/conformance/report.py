@@ -25,7 +25,10 @@ class Failure(AssertionError):
 
 @dataclass(frozen=True)
 class Check:
-    """What a check method runs over: the samples that `hook` gives and the kinds it accepts."""
+    """What a check method runs over: the samples that `hook` gives and the kinds it accepts.
+
+    Libraries ("either",) are torch, or NumPy where there is no torch.
+    """
 
     name: str
     hook: str
