@@ -15,6 +15,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "core/convert-inl.h"
 #include "core/dtype.hpp"
 #include "core/transpose-inl.h"
 #include "hwy/highway.h"
@@ -23,6 +24,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace logsum::reduction::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+using logsum::HWY_NAMESPACE::Narrow;
+using logsum::HWY_NAMESPACE::NarrowRun;
+using logsum::HWY_NAMESPACE::Widen;
+using logsum::HWY_NAMESPACE::WidenRun;
 
 // A block of `depth` reduced indices by `width` kept indices. Element (k, lane) is
 // data[k * row_stride + lane] by lanes, data[k] by rows (where width is 1).
@@ -64,22 +69,24 @@ HWY_INLINE void ForEachPiece(const Plan& plan, Slot slot, std::int64_t kept, std
   });
 }
 
-// visit(block index, memory offset) over depth x width elements, the shorter memory step innermost.
-template <class Visit>
-HWY_INLINE void ForEachElement(std::int64_t depth, std::int64_t width, std::int64_t k_step,
-                               std::int64_t lane_step, std::int64_t row_stride,
-                               const Visit& visit) {
-  if (std::abs(lane_step) <= std::abs(k_step)) {
-    for (std::int64_t k = 0; k < depth; ++k) {
-      for (std::int64_t lane = 0; lane < width; ++lane) {
-        visit(k * row_stride + lane, k * k_step + lane * lane_step);
-      }
+// Steps of a block and of the memory it is a copy of, along reduced indices (k) and lanes.
+struct CopyShape {
+  std::int64_t depth, width;
+  std::int64_t block_row;          // block elements from one k to the next; lanes are neighbours
+  std::int64_t k_step, lane_step;  // in memory
+};
+
+// run(block offset, block step, memory offset, memory step, count) for runs of evenly spaced elements,
+// along the axis with the shorter step in memory.
+template <class Run>
+HWY_INLINE void ForEachRun(const CopyShape& shape, const Run& run) {
+  if (shape.width > 1 && std::abs(shape.lane_step) <= std::abs(shape.k_step)) {
+    for (std::int64_t k = 0; k < shape.depth; ++k) {
+      run(k * shape.block_row, 1, k * shape.k_step, shape.lane_step, shape.width);
     }
   } else {
-    for (std::int64_t lane = 0; lane < width; ++lane) {
-      for (std::int64_t k = 0; k < depth; ++k) {
-        visit(k * row_stride + lane, k * k_step + lane * lane_step);
-      }
+    for (std::int64_t lane = 0; lane < shape.width; ++lane) {
+      run(lane, shape.block_row, lane * shape.lane_step, shape.k_step, shape.depth);
     }
   }
 }
@@ -166,10 +173,16 @@ class BlockAccess {
               return logsum::HWY_NAMESPACE::Transpose(from, lane_step, width, length, to, stride);
             }
           }
-          ForEachElement(length, width, k_step, lane_step, stride,
-                         [&](std::int64_t index, std::int64_t offset) {
-                           to[index] = static_cast<Real>(ToFloat(from[offset]));
-                         });
+          ForEachRun({length, width, stride, k_step, lane_step},
+                     [&](std::int64_t block, std::int64_t block_step, std::int64_t memory,
+                         std::int64_t memory_step, std::int64_t count) HWY_ATTR {
+                       if (memory_step == 1 && block_step == 1) {
+                         return WidenRun(from + memory, to + block, count);
+                       }
+                       for (std::int64_t i = 0; i < count; ++i) {
+                         to[block + i * block_step] = Widen<Real>(from[memory + i * memory_step]);
+                       }
+                     });
         });
   }
 
@@ -187,14 +200,17 @@ class BlockAccess {
               return logsum::HWY_NAMESPACE::Transpose(from, stride, length, width, to, lane_step);
             }
           }
-          ForEachElement(length, width, k_step, lane_step, stride,
-                         [&](std::int64_t index, std::int64_t offset) {
-                           if constexpr (sizeof(Real) == sizeof(double)) {
-                             to[offset] = FromDouble<Storage>(from[index]);
-                           } else {
-                             to[offset] = FromFloat<Storage>(from[index]);
-                           }
-                         });
+          ForEachRun({length, width, stride, k_step, lane_step},
+                     [&](std::int64_t block, std::int64_t block_step, std::int64_t memory,
+                         std::int64_t memory_step, std::int64_t count) HWY_ATTR {
+                       if (memory_step == 1 && block_step == 1) {
+                         return NarrowRun(from + block, to + memory, count);
+                       }
+                       for (std::int64_t i = 0; i < count; ++i) {
+                         to[memory + i * memory_step] =
+                             Narrow<Storage>(from[block + i * block_step]);
+                       }
+                     });
         });
   }
 
@@ -205,12 +221,16 @@ class BlockAccess {
                        [&](const bool* mask, std::int64_t k_step, std::int64_t lane_step,
                            std::int64_t done, std::int64_t length) {
                          Real* const to = scratch_ + done * stride;
-                         ForEachElement(length, width, k_step, lane_step, stride,
-                                        [&](std::int64_t index, std::int64_t offset) {
-                                          if (!mask[offset]) {
-                                            to[index] = -std::numeric_limits<Real>::infinity();
-                                          }
-                                        });
+                         const Real zero = -std::numeric_limits<Real>::infinity();
+                         ForEachRun({length, width, stride, k_step, lane_step},
+                                    [&](std::int64_t block, std::int64_t block_step,
+                                        std::int64_t memory, std::int64_t memory_step,
+                                        std::int64_t count) HWY_ATTR {
+                                      for (std::int64_t i = 0; i < count; ++i) {
+                                        Real& element = to[block + i * block_step];
+                                        element = mask[memory + i * memory_step] ? element : zero;
+                                      }
+                                    });
                        });
   }
 

@@ -61,7 +61,7 @@ def _rows(array: npt.NDArray[Any], axis: Axes) -> tuple[npt.NDArray[Any], tuple[
     return moved.reshape([array.shape[k] for k in kept] + [terms]), shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Sum:
     """A sum b exp(a) as e^top · lead · (1 + rest), lead the weight of the leading term.
 
@@ -234,7 +234,10 @@ def weighted_logsumexp_gradient(
     _, sign = signed_logsumexp(a, axis, b, keepdims=True)
     incoming = _expand(cotangent, a, axis, keepdims) * exact(sign)
     share = shares(a, axis, b)
-    return incoming * share * exact(b), incoming * share
+    weights = exact(b)
+    # A term of weight zero takes no part, whatever becomes of the others.
+    terms = np.where(weights == 0, _number(0), incoming * share * weights)
+    return terms, incoming * share
 
 
 def softmax_gradient(

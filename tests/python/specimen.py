@@ -152,5 +152,5 @@ class Sound(Conformance):
     def heavies(self) -> list[Sample]:
         return [Sample("heavy", (np.zeros((2000, 1000)),), {"axis": 1})]
 
-    def allowance(self, sample: Sample, kind: Kind) -> int:
+    def allowance(self, sample: Sample, kind: Kind, derivative: bool) -> int:
         return 9 * 8 * int(sample.arguments[0].size)  # a few float64 copies

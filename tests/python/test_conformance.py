@@ -83,7 +83,7 @@ class Reduction(Conformance):
             Sample("heavy columns", (zeros(1000, 2000),), {"axis": 0}),
         ]
 
-    def allowance(self, sample: Sample, kind: Kind) -> int:
+    def allowance(self, sample: Sample, kind: Kind, derivative: bool) -> int:
         return scratch(*sample.arguments)
 
 
@@ -322,8 +322,10 @@ class TestLogaddexp(Conformance):
     def heavies(self) -> list[Sample]:
         return [Sample("heavy", (zeros(2_000_000), zeros(2_000_000)))]
 
-    def allowance(self, sample: Sample, kind: Kind) -> int:
-        return scratch(*sample.arguments)
+    def allowance(self, sample: Sample, kind: Kind, derivative: bool) -> int:
+        # The gradient is made of elementwise torch operations: a few results in float32.
+        steps = 6 * 4 * sample.arguments[0].size if derivative else 0
+        return scratch(*sample.arguments) + steps
 
 
 class TestMerge(Conformance):

@@ -9,7 +9,7 @@ types, which only store):
   multiplied by the largest finite |input| or |lse|, because exp(a - lse) turns the rounding of a
   stored lse into a relative error;
 * a half type rounds to float32 before it is stored;
-* results below the smallest normal number may be flushed to zero.
+* results below twice the smallest normal number may be flushed to zero.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Tolerance:
             storing
             + self.absolute[kind == "float64"]
             + _ROUNDING[kind] * roundings * size
-            + 2.0 ** _EXPONENT[kind]
+            + 2.0 ** (1 + _EXPONENT[kind])
         )
 
     def times(self, factor: float) -> Tolerance:

@@ -102,8 +102,11 @@ class Case:
         """Return samples of tens of megabytes, for the peak of memory."""
         return []
 
-    def allowance(self, sample: Sample, kind: Kind) -> int:
-        """Return the bytes that a call may hold at its peak beside arguments and results."""
+    def allowance(self, sample: Sample, kind: Kind, derivative: bool) -> int:
+        """Return the bytes that a call may hold at its peak beside arguments and results.
+
+        With `derivative`, a call and its gradient, which is a result.
+        """
         raise NotImplementedError
 
     def empties(self) -> list[Sample]:
