@@ -30,7 +30,7 @@ build: $(DONE)/system $(DONE)/build  ## the C++ library, its tests and the Pytho
 
 test: setup build  ## all tests: C++ (ctest), then Python and installation (pytest)
 	ctest --preset release -j $(JOBS)
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(JOBS)
 
 sanitize: $(DONE)/system $(DONE)/build  ## the C++ tests under the address and undefined behaviour sanitizers
 	@for preset in asan ubsan; do \
@@ -45,14 +45,14 @@ tour: setup build  ## a guided tour with pictures, in the terminal and as an HTM
 bench: setup build  ## speed: the core against the machine, the faces against their peers
 	@$(CONFIGURE) -DLOGSUM_BUILD_BENCHMARKS=ON >/dev/null
 	cmake --build --preset release -j $(JOBS)
-	build/release/benchmarks/logsum_core_bench
 	$(PY) benchmarks/run.py
 
-lint: $(DONE)/dev build  ## clang-format, ruff and mypy
+lint: $(DONE)/dev build  ## clang-format, ruff, mypy, and tables that agree with results
 	find $(CPP_FOLDERS) -name '*.[ch]pp' -o -name '*.h' | xargs clang-format --dry-run -Werror
 	ruff check $(PYTHON_FOLDERS)
 	ruff format --check $(PYTHON_FOLDERS)
 	mypy
+	$(PY) benchmarks/report.py --check
 
 format: $(DONE)/dev  ## put sources into the form that lint asks for
 	find $(CPP_FOLDERS) -name '*.[ch]pp' -o -name '*.h' | xargs clang-format -i

@@ -64,8 +64,7 @@ class Arena {
   void Reserve(std::size_t capacity) {
     if (used_ != 0) throw std::bad_alloc();  // a nested scope would lose the outer one's arrays
     if (capacity <= capacity_) return;
-    data_.reset(static_cast<std::byte*>(
-        ::operator new[](capacity, std::align_val_t{kAlignment})));
+    data_.reset(static_cast<std::byte*>(::operator new[](capacity, std::align_val_t{kAlignment})));
     capacity_ = capacity;
   }
 

@@ -25,8 +25,8 @@ inline float ToFloat(Half x) {
   const std::uint32_t normal = (magnitude << 13) + (112u << 23);  // rebias 15 -> 127
   const std::uint32_t special = (magnitude << 13) | 0x7f800000u;
   // A subnormal is its integer times 2^-24: exact, and not subnormal in float32.
-  const std::uint32_t subnormal =
-      std::bit_cast<std::uint32_t>(static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-24f);
+  const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(
+      static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-24f);
   const std::uint32_t finite = magnitude < 0x400u ? subnormal : normal;
   return std::bit_cast<float>(sign | (magnitude >= 0x7c00u ? special : finite));
 }
@@ -87,12 +87,16 @@ inline double FromDouble<double>(double x) {
 inline constexpr std::size_t SizeOf(DType dtype) {
   switch (dtype) {
     case DType::f16:
-    case DType::bf16: return 2;
+    case DType::bf16:
+      return 2;
     case DType::f32:
-    case DType::i32: return 4;
+    case DType::i32:
+      return 4;
     case DType::f64:
-    case DType::i64: return 8;
-    case DType::boolean: return 1;
+    case DType::i64:
+      return 8;
+    case DType::boolean:
+      return 1;
   }
   return 0;
 }
@@ -101,10 +105,14 @@ inline constexpr std::size_t SizeOf(DType dtype) {
 template <class Visit>
 decltype(auto) VisitFloating(DType dtype, const Visit& visit) {
   switch (dtype) {
-    case DType::f16: return visit(Half{});
-    case DType::bf16: return visit(BFloat16{});
-    case DType::f64: return visit(double{});
-    default: return visit(float{});
+    case DType::f16:
+      return visit(Half{});
+    case DType::bf16:
+      return visit(BFloat16{});
+    case DType::f64:
+      return visit(double{});
+    default:
+      return visit(float{});
   }
 }
 

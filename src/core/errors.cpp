@@ -25,13 +25,20 @@ std::string ShapeString(std::span<const std::int64_t> shape) {
 
 std::string_view DTypeName(DType dtype) {
   switch (dtype) {
-    case DType::f16: return "float16";
-    case DType::bf16: return "bfloat16";
-    case DType::f32: return "float32";
-    case DType::f64: return "float64";
-    case DType::i32: return "int32";
-    case DType::i64: return "int64";
-    case DType::boolean: return "bool";
+    case DType::f16:
+      return "float16";
+    case DType::bf16:
+      return "bfloat16";
+    case DType::f32:
+      return "float32";
+    case DType::f64:
+      return "float64";
+    case DType::i32:
+      return "int32";
+    case DType::i64:
+      return "int64";
+    case DType::boolean:
+      return "bool";
   }
   return "an unknown dtype";
 }
@@ -78,7 +85,8 @@ void CheckFloating(std::string_view function, std::string_view argument, const T
     case DType::f16:
     case DType::bf16:
     case DType::f32:
-    case DType::f64: return;
+    case DType::f64:
+      return;
     default:
       ThrowInvalid(function, argument, "float16, bfloat16, float32 or float64",
                    DTypeName(tensor.dtype));

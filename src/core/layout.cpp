@@ -16,10 +16,9 @@ bool WalkAsOne(const Axis& outer, const Axis& inner, int num_operands) {
 }  // namespace
 
 void AxisList::SortAndMerge(int num_operands) {
-  std::stable_sort(axes_.begin(), axes_.begin() + static_cast<std::ptrdiff_t>(count_),
-                   [](const Axis& a, const Axis& b) {
-                     return std::abs(a.stride[0]) > std::abs(b.stride[0]);
-                   });
+  std::stable_sort(
+      axes_.begin(), axes_.begin() + static_cast<std::ptrdiff_t>(count_),
+      [](const Axis& a, const Axis& b) { return std::abs(a.stride[0]) > std::abs(b.stride[0]); });
   std::size_t merged = 0;
   for (std::size_t i = 0; i < count_; ++i) {
     if (merged > 0 && WalkAsOne(axes_[merged - 1], axes_[i], num_operands)) {

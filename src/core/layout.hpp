@@ -33,8 +33,8 @@ class AxisList {
   Axis Inner() const { return count_ == 0 ? Axis{} : axes_[count_ - 1]; }
   std::span<const Axis> View() const { return {axes_.data(), count_}; }
 
-  // Where element `index` (row major over the list) of an operand lies. Index 0 is where the operand
-  // begins, even if the list holds no element: an axis of size 0 must not be divided by.
+  // Where element `index` (row major over the list) of an operand lies. Index 0 is where the
+  // operand begins, even if the list holds no element: an axis of size 0 must not be divided by.
   std::int64_t Offset(std::int64_t index, int operand) const {
     std::int64_t offset = 0;
     for (std::size_t i = count_; index != 0 && i-- > 0;) {

@@ -27,8 +27,8 @@ std::atomic<bool> is_forked_child{false};
 thread_local bool inside_task = false;
 
 // Registered when the library is loaded, so that a fork before the first call is seen too.
-const int fork_handler =
-    pthread_atfork(nullptr, nullptr, [] { is_forked_child.store(true, std::memory_order_relaxed); });
+const int fork_handler = pthread_atfork(
+    nullptr, nullptr, [] { is_forked_child.store(true, std::memory_order_relaxed); });
 
 // What one call shares between its threads: the next task, and the first error.
 class Job {

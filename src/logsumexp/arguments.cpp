@@ -19,7 +19,8 @@ ReducedShape::ReducedShape(std::string_view function, const Tensor& a, std::span
                    std::to_string(axis));
     }
     bool& is_reduced = is_reduced_[static_cast<std::size_t>(index)];
-    if (is_reduced) ThrowInvalid(function, "axes", "different axes", std::to_string(axis) + " twice");
+    if (is_reduced)
+      ThrowInvalid(function, "axes", "different axes", std::to_string(axis) + " twice");
     is_reduced = true;
   }
   for (std::size_t i = 0; i < a.shape.size(); ++i) {

@@ -76,8 +76,8 @@ struct CopyShape {
   std::int64_t k_step, lane_step;  // in memory
 };
 
-// run(block offset, block step, memory offset, memory step, count) for runs of evenly spaced elements,
-// along the axis with the shorter step in memory.
+// run(block offset, block step, memory offset, memory step, count) for runs of evenly spaced
+// elements, along the axis with the shorter step in memory.
 template <class Run>
 HWY_INLINE void ForEachRun(const CopyShape& shape, const Run& run) {
   if (shape.width > 1 && std::abs(shape.lane_step) <= std::abs(shape.k_step)) {
@@ -141,8 +141,7 @@ class BlockAccess {
     }
     return {scratch_, Stride(width)};
   }
-  void Commit(std::int64_t kept, std::int64_t begin, std::int64_t depth,
-              std::int64_t width) const {
+  void Commit(std::int64_t kept, std::int64_t begin, std::int64_t depth, std::int64_t width) const {
     if (InPlace(begin, depth, width)) return;
     VisitFloating(plan_.operands[slot_].dtype, [&](auto storage) {
       using Storage = decltype(storage);
@@ -222,15 +221,15 @@ class BlockAccess {
                            std::int64_t done, std::int64_t length) {
                          Real* const to = scratch_ + done * stride;
                          const Real zero = -std::numeric_limits<Real>::infinity();
-                         ForEachRun({length, width, stride, k_step, lane_step},
-                                    [&](std::int64_t block, std::int64_t block_step,
-                                        std::int64_t memory, std::int64_t memory_step,
-                                        std::int64_t count) HWY_ATTR {
-                                      for (std::int64_t i = 0; i < count; ++i) {
-                                        Real& element = to[block + i * block_step];
-                                        element = mask[memory + i * memory_step] ? element : zero;
-                                      }
-                                    });
+                         ForEachRun(
+                             {length, width, stride, k_step, lane_step},
+                             [&](std::int64_t block, std::int64_t block_step, std::int64_t memory,
+                                 std::int64_t memory_step, std::int64_t count) HWY_ATTR {
+                               for (std::int64_t i = 0; i < count; ++i) {
+                                 Real& element = to[block + i * block_step];
+                                 element = mask[memory + i * memory_step] ? element : zero;
+                               }
+                             });
                        });
   }
 

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/compensated.hpp"
 #include "hwy/highway.h"
 #include "logsumexp/block-inl.h"
 
@@ -50,23 +51,20 @@ Partial CarefulReduce(const BlockAccess<Real>& input, std::int64_t kept, Segment
   });
   if (has_nan) return {std::numeric_limits<double>::quiet_NaN(), 0};
   if (max == -kInfinity) return {max, 0};
-  double sum = 0, compensation = 0;
+  CompensatedSum sum;
   bool max_kept_apart = false;
   ForEachTerm(input, kept, segment, [&](double x) {
     if (x == max && !max_kept_apart) {
       max_kept_apart = true;
       return;
     }
-    const double term = max == kInfinity && x != max ? 0.0 : ShiftedExp(x, max);
-    const double next = sum + term;
-    compensation += std::abs(sum) >= term ? (sum - next) + term : (term - next) + sum;
-    sum = next;
+    sum.Add(max == kInfinity && x != max ? 0.0 : ShiftedExp(x, max));
   });
-  return {max, sum + compensation};
+  return {max, sum.Value()};
 }
 
-// The probability of x in its slice. From the slice's own sum, not from a stored lse: near 1e38 that
-// has no digit left to tell two equal terms from one.
+// The probability of x in its slice. From the slice's own sum, not from a stored lse: near 1e38
+// that has no digit left to tell two equal terms from one.
 inline double CarefulProbability(double x, const Partial& slice) {
   if (x == -kInfinity) return 0.0;
   if (std::isnan(slice.max)) return slice.max;

@@ -21,8 +21,8 @@ HWY_INLINE V LogAddExp(D d, V a, V b) {
   const V difference = hn::Abs(hn::Sub(a, b));
   // Equal infinities would give NaN; equal numbers differ by zero in any case.
   const V distance = hn::IfThenZeroElse(hn::Eq(a, b), difference);
-  const V tail = logsum::HWY_NAMESPACE::Log1p(
-      d, logsum::HWY_NAMESPACE::ExpNonPositive(d, hn::Neg(distance)));
+  const V tail =
+      logsum::HWY_NAMESPACE::Log1p(d, logsum::HWY_NAMESPACE::ExpNonPositive(d, hn::Neg(distance)));
   // A NaN on either side is in `tail` too, whichever operand Max returns.
   return hn::Add(hn::Max(a, b), tail);
 }

@@ -26,8 +26,7 @@ void logaddexp(const Tensor& a, const Tensor& b, Tensor& out, Context context) {
   slots[kOutput] = &out;
   const Plan plan = MakePlan(slots, shape.IsReduced());
   WithKernels(a.dtype, [&](const KernelTable& kernels) {
-    ForEachTile(plan, context.threads,
-                [&](std::int64_t tile) { kernels.logaddexp(plan, tile); });
+    ForEachTile(plan, context.threads, [&](std::int64_t tile) { kernels.logaddexp(plan, tile); });
   });
 }
 

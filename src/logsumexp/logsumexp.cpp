@@ -38,7 +38,11 @@ void logsumexp(const Tensor& a, std::span<const int> axes, const Tensor* weights
     // Without weights every term has weight one, read from one element that does not move.
     static constexpr float kOne = 1;
     constexpr std::array<std::int64_t, Tensor::max_axes> kStill{};
-    const Tensor ones{const_cast<float*>(&kOne), DType::f32, Device::cpu, 0, a.shape,
+    const Tensor ones{const_cast<float*>(&kOne),
+                      DType::f32,
+                      Device::cpu,
+                      0,
+                      a.shape,
                       std::span(kStill).first(a.shape.size())};
     slots[kWeights] = weights != nullptr ? weights : &ones;
     slots[kSign] = sign;

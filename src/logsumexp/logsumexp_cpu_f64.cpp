@@ -1,4 +1,5 @@
-// The array reductions in double, and weighted sums of every type, compiled once for each CPU target.
+// The array reductions in double, and weighted sums of every type, compiled once for each CPU
+// target.
 #include "core/highway.hpp"
 
 #undef HWY_TARGET_INCLUDE

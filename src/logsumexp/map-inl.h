@@ -115,8 +115,8 @@ HWY_INLINE void MapRow(D d, const SliceParams<T>& params, std::int64_t lane, std
   }
 }
 
-// The same for a block of rows of lanes, each lane a slice; a whole number of vectors wide. Row after
-// row, as memory has them: writing down columns costs more than loading the parameters again.
+// The same for a block of rows of lanes, each lane a slice; a whole number of vectors wide. Row
+// after row, as memory has them: writing down columns costs more than loading the parameters again.
 template <MapKind kKind, class D, class T = hn::TFromD<D>>
 HWY_INLINE void MapLanes(D d, const SliceParams<T>& params, std::int64_t depth, std::int64_t width,
                          Block<const T> x, Block<const T> g, Block<T> y) {
@@ -169,9 +169,9 @@ HWY_INLINE void AddGradRow(D d, const SliceParams<T>& params, std::int64_t lane,
   T tail = 0;
   if (i < count) {
     HWY_ALIGN T terms[hn::MaxLanes(D())];
-    hn::Store(GradTerm<kKind>(exp, values, LoadTail(d, x + i, count - i),
-                              LoadTail(d, g + i, count - i)),
-              d, terms);
+    hn::Store(
+        GradTerm<kKind>(exp, values, LoadTail(d, x + i, count - i), LoadTail(d, g + i, count - i)),
+        d, terms);
     for (std::int64_t j = 0; i + j < count; ++j) tail += terms[j];
   }
   const V total = hn::Add(hn::Add(sum0, sum1), hn::Add(sum2, sum3));

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "core/compensated.hpp"
+
 namespace logsum::reduction {
 namespace {
 
@@ -21,20 +23,26 @@ std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-Partial Merge(const Partial& a, const Partial& b) {
-  if (std::isnan(a.max) || std::isnan(b.max) || std::isnan(a.rest) || std::isnan(b.rest)) {
-    return {std::numeric_limits<double>::quiet_NaN(), 0};
+Partial Fold(const Partial* parts, std::int64_t count, std::int64_t stride) {
+  const Partial* top = parts;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Partial& part = parts[i * stride];
+    if (std::isnan(part.max) || std::isnan(part.rest)) {
+      return {std::numeric_limits<double>::quiet_NaN(), 0};
+    }
+    if (part.max > top->max) top = &part;
   }
-  const Partial& large = a.max >= b.max ? a : b;
-  const Partial& small = a.max >= b.max ? b : a;
-  if (std::isinf(small.max) && small.max < 0) return large;  // also when both are empty
-  // Equal maxima may both be +inf, whose difference is NaN.
-  const double scale = small.max == large.max ? 1.0 : std::exp(small.max - large.max);
-  return {large.max, large.rest + scale * (1.0 + small.rest)};
-}
+  if (std::isinf(top->max) && top->max < 0) return *top;
 
-double Value(const Partial& partial) {
-  return partial.max + (std::isinf(partial.max) ? 0.0 : std::log1p(partial.rest));
+  CompensatedSum rest;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Partial& part = parts[i * stride];
+    // Equal maxima may both be +inf, whose difference is NaN.
+    const double scale = part.max == top->max ? 1.0 : std::exp(part.max - top->max);
+    rest.Add(scale * part.rest);
+    if (&part != top) rest.Add(scale);
+  }
+  return {top->max, rest.Value()};
 }
 
 Plan MakePlan(std::span<const Tensor* const, kNumSlots> slots, std::span<const bool> is_reduced) {
@@ -51,21 +59,21 @@ Plan MakePlan(std::span<const Tensor* const, kNumSlots> slots, std::span<const b
   if (space.num_kept == 0) return plan;
   const Axis kept = space.kept.Inner();
   const Axis reduced = space.reduced.Inner();
-  plan.by_lanes = kept.size > 1 && (space.num_reduced < kShortRow ||
-                                    std::abs(kept.stride[kInput]) <
-                                        std::abs(reduced.stride[kInput]));
-  plan.tile_width = plan.by_lanes
-                        ? kMaxTileWidth
-                        : std::clamp<std::int64_t>(kTaskElements / (space.num_reduced + 1), 1,
-                                                   kMaxTileWidth);
+  plan.by_lanes =
+      kept.size > 1 && (space.num_reduced < kShortRow ||
+                        std::abs(kept.stride[kInput]) < std::abs(reduced.stride[kInput]));
+  plan.tile_width = plan.by_lanes ? kMaxTileWidth
+                                  : std::clamp<std::int64_t>(
+                                        kTaskElements / (space.num_reduced + 1), 1, kMaxTileWidth);
   plan.tiles_inner = CeilDiv(kept.size, plan.tile_width);
   plan.num_tiles = space.num_kept / kept.size * plan.tiles_inner;
 
-  const std::int64_t segment =
-      plan.by_lanes ? std::max<std::int64_t>(kSegmentElements / plan.tile_width, 1)
-                    : kSegmentElements;
-  plan.num_segments =
-      plan.num_tiles < kManyTiles ? std::max<std::int64_t>(CeilDiv(space.num_reduced, segment), 1) : 1;
+  const std::int64_t segment = plan.by_lanes
+                                   ? std::max<std::int64_t>(kSegmentElements / plan.tile_width, 1)
+                                   : kSegmentElements;
+  plan.num_segments = plan.num_tiles < kManyTiles
+                          ? std::max<std::int64_t>(CeilDiv(space.num_reduced, segment), 1)
+                          : 1;
   plan.segment_size = plan.num_segments == 1 ? space.num_reduced : segment;
   return plan;
 }

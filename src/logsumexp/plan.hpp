@@ -40,8 +40,9 @@ struct Partial {
   double max;
   double rest;
 };
-Partial Merge(const Partial& a, const Partial& b);
-double Value(const Partial& partial);  // max + log(1 + rest)
+
+// The partial result of all of `count` parts, `stride` apart.
+Partial Fold(const Partial* parts, std::int64_t count, std::int64_t stride);
 
 struct Operand {
   std::byte* data = nullptr;

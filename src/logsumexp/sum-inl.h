@@ -187,8 +187,8 @@ HWY_INLINE void AddRowBlock(D d, const hn::TFromD<D>* HWY_RESTRICT x, std::int64
 // The rows of a block: there are two accumulators, for even and odd rows.
 inline constexpr std::int64_t kLaneDepth = 2 * kChain;
 
-// Folds a block of at most kLaneDepth rows of `width` lanes into the running sums max, hi, lo. `width`
-// is a whole number of vectors; `block_max` is scratch of that size.
+// Folds a block of at most kLaneDepth rows of `width` lanes into the running sums max, hi, lo.
+// `width` is a whole number of vectors; `block_max` is scratch of that size.
 template <class D>
 HWY_INLINE void AddLaneBlock(D d, const hn::TFromD<D>* HWY_RESTRICT x, std::int64_t row_stride,
                              std::int64_t depth, std::int64_t width,

@@ -69,11 +69,7 @@ class TileSum {
   // Folds the partials of all segments, in order, into those of the first.
   void FoldPartials() {
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      Partial folded = PartialAt(0, lane);
-      for (std::int64_t s = 1; s < plan_.num_segments; ++s) {
-        folded = Merge(folded, PartialAt(s, lane));
-      }
-      PartialAt(0, lane) = folded;
+      PartialAt(0, lane) = Fold(&PartialAt(0, lane), plan_.num_segments, plan_.space.num_kept);
     }
     LoadPartials();
   }
@@ -170,8 +166,8 @@ class TileSum {
 
   void ReduceLanes(Segment segment) {
     ForEachBlock(segment, [&](std::int64_t k, std::int64_t depth) HWY_ATTR {
-      const auto x = input_.Read(tile_.first, k, depth, tile_.width,
-                                 -std::numeric_limits<Real>::infinity());
+      const auto x =
+          input_.Read(tile_.first, k, depth, tile_.width, -std::numeric_limits<Real>::infinity());
       AddLaneBlock(d, x.data, x.row_stride, depth, width_, block_max_, max_, hi_, lo_);
     });
   }

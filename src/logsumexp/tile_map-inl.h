@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/compensated.hpp"
 #include "hwy/highway.h"
 #include "logsumexp/map-inl.h"
 #include "logsumexp/tile-inl.h"
@@ -19,32 +20,32 @@ namespace logsum::reduction::HWY_NAMESPACE {
 template <class Real>
 class TileMap : public TileSum<Real> {
   using Base = TileSum<Real>;
-  using Base::d;
-  using Base::kBlock;
-  using Base::kMaxMagnitude;
   using Base::by_rows_;
+  using Base::ClearSums;
+  using Base::d;
   using Base::depth_;
   using Base::exponent_;
-  using Base::hi_;
-  using Base::input_;
-  using Base::lo_;
-  using Base::log_sum_;
-  using Base::lse_;
-  using Base::partial_max_;
-  using Base::plan_;
-  using Base::rest_;
-  using Base::scope_;
-  using Base::tile_;
-  using Base::width_;
-  using Base::ClearSums;
   using Base::ForEachBlock;
   using Base::ForEachDoubleVector;
+  using Base::hi_;
+  using Base::input_;
+  using Base::kBlock;
+  using Base::kMaxMagnitude;
   using Base::Lanes;
+  using Base::lo_;
   using Base::LoadAsDouble;
+  using Base::log_sum_;
+  using Base::lse_;
   using Base::PaddedWidth;
+  using Base::partial_max_;
   using Base::PartialAt;
+  using Base::plan_;
+  using Base::rest_;
   using Base::ScaledExp;
+  using Base::scope_;
   using Base::StoreAsReal;
+  using Base::tile_;
+  using Base::width_;
 
  public:
   TileMap(const Plan& plan, std::int64_t tile)
@@ -114,15 +115,17 @@ class TileMap : public TileSum<Real> {
       });
     }
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      rest_[lane] = careful_[lane] ? CarefulGradSum<kKind>(lane, segment)
-                                   : static_cast<double>(hi_[lane]) + static_cast<double>(lo_[lane]);
+      rest_[lane] = careful_[lane]
+                        ? CarefulGradSum<kKind>(lane, segment)
+                        : static_cast<double>(hi_[lane]) + static_cast<double>(lo_[lane]);
       partial_max_[lane] = 0;
     }
   }
   void AddSegmentSums() {
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      rest_[lane] = 0;
-      for (std::int64_t s = 0; s < plan_.num_segments; ++s) rest_[lane] += PartialAt(s, lane).rest;
+      CompensatedSum sum;
+      for (std::int64_t s = 0; s < plan_.num_segments; ++s) sum.Add(PartialAt(s, lane).rest);
+      rest_[lane] = sum.Value();
     }
   }
 
@@ -186,7 +189,7 @@ class TileMap : public TileSum<Real> {
   template <MapKind kKind>
   double CarefulGradSum(std::int64_t lane, Segment segment) const {
     const Partial slice = Slice(lane);
-    double sum = 0;
+    CompensatedSum sum;
     ForEachBlock(segment, [&](std::int64_t k, std::int64_t depth) {
       const std::int64_t kept = tile_.first + lane;
       const Real* const x = input_.Read(kept, k, depth, 1, Real(0)).data;
@@ -194,13 +197,13 @@ class TileMap : public TileSum<Real> {
       for (std::int64_t i = 0; i < depth; ++i) {
         const double p = CarefulProbability(x[i], slice);
         if constexpr (kKind == MapKind::softmax_backward) {
-          if (p != 0) sum += p * g[i];
+          if (p != 0) sum.Add(p * g[i]);
         } else {
-          if (x[i] != -kInfinity) sum += g[i];
+          if (x[i] != -kInfinity) sum.Add(g[i]);
         }
       }
     });
-    return sum;
+    return sum.Value();
   }
 
   template <MapKind kKind>
@@ -229,8 +232,7 @@ class TileMap : public TileSum<Real> {
       const Real* const g = has_grad ? grad_.Read(kept, k, depth, 1, Real(0)).data : nullptr;
       Real* const y = output_.Open(kept, k, depth, 1).data;
       for (std::int64_t i = 0; i < depth; ++i) {
-        y[i] = static_cast<Real>(
-            CarefulElement<kKind>(x[i], has_grad ? g[i] : 0.0, lane, slice));
+        y[i] = static_cast<Real>(CarefulElement<kKind>(x[i], has_grad ? g[i] : 0.0, lane, slice));
       }
       output_.Commit(kept, k, depth, 1);
     });

@@ -1,8 +1,8 @@
 // Weighted sums: log |sum b e^x| and its sign, for weights of any sign and size, in double.
 //
-// Every lane carries an extended-range sum (hi + lo) 2^N. A term's exponent is that of e^x plus that
-// of b, so no weight overflows; a larger one moves N, which is exact. Each term is added by TwoSum:
-// with both signs, what a plain sum rounds off may be all that is left.
+// Every lane carries an extended-range sum (hi + lo) 2^N. A term's exponent is that of e^x plus
+// that of b, so no weight overflows; a larger one moves N, which is exact. Each term is added by
+// TwoSum: with both signs, what a plain sum rounds off may be all that is left.
 //
 // Two kinds of slices go to the scalar code at the end: those outside the domain of ExpScaled, and
 // those whose result is near zero or mostly cancelled, where the largest exponential must be 1
@@ -20,6 +20,7 @@
 #include <limits>
 
 #include "core/arena.hpp"
+#include "core/compensated.hpp"
 #include "core/exp-inl.h"
 #include "hwy/highway.h"
 #include "logsumexp/block-inl.h"
@@ -71,9 +72,9 @@ HWY_INLINE void PushWeighted(D d, WeightedSum<D>& sum, V x, V b) {
   const V mantissa = hn::BitCast(d, hn::Or(hn::AndNot(exponent_mask, bits), one));
   const V rounder = hn::Set(d, C::kRounder);
   const auto biased = hn::ShiftRight<C::kMantissaBits>(hn::And(exponent_mask, bits));
-  const V b_exponent = hn::Sub(hn::Sub(hn::BitCast(d, hn::Add(biased, hn::BitCast(du, rounder))),
-                                       rounder),
-                               hn::Set(d, double{C::kExponentBias}));
+  const V b_exponent =
+      hn::Sub(hn::Sub(hn::BitCast(d, hn::Add(biased, hn::BitCast(du, rounder))), rounder),
+              hn::Set(d, double{C::kExponentBias}));
 
   const V exponent = hn::IfThenElse(counts, hn::Add(ExponentOf(d, x), b_exponent), sum.exponent);
   const V larger = hn::Max(exponent, sum.exponent);
@@ -111,12 +112,6 @@ class WeightedTerms {
   const std::int64_t kept_;
 };
 
-inline void AccumulateScalar(double& hi, double& lo, double x) {
-  const double sum = hi + x;
-  lo += std::abs(hi) >= std::abs(x) ? (hi - sum) + x : (x - sum) + hi;
-  hi = sum;
-}
-
 // Any input, and the last digit of results near zero: the largest exponential is split off, as
 // scipy.special.logsumexp does it, and the rest added to it by log1p.
 inline SignedLog CarefulWeighted(const WeightedTerms& terms) {
@@ -133,19 +128,18 @@ inline SignedLog CarefulWeighted(const WeightedTerms& terms) {
   if (max == -kInfinity) return {-kInfinity, 0};
 
   const int weight_exponent = std::ilogb(max_weight);
-  double top = 0, top_low = 0, rest = 0, rest_low = 0;
+  CompensatedSum top_sum, rest_sum;
   terms.ForEach([&](double x, double b) {
     const double scaled = std::ldexp(b, -weight_exponent);
     if (x == max) {
-      AccumulateScalar(top, top_low, scaled);
+      top_sum.Add(scaled);
     } else {
-      AccumulateScalar(rest, rest_low, scaled * std::exp(x - max));
+      rest_sum.Add(scaled * std::exp(x - max));
     }
   });
-  const double total = (top + rest) + (top_low + rest_low);
+  const double total = (top_sum.High() + rest_sum.High()) + (top_sum.Low() + rest_sum.Low());
   if (total == 0) return {-kInfinity, 0};
-  top += top_low;
-  rest += rest_low;
+  const double top = top_sum.Value(), rest = rest_sum.Value();
   const bool dominated = std::abs(rest) < 0.5 * std::abs(top);
   const double log_total =
       dominated ? std::log(std::abs(top)) + std::log1p(rest / top) : std::log(std::abs(total));
@@ -238,14 +232,14 @@ class WeightedTile {
     hn::Store(sum.hi, d, hi);
     hn::Store(sum.lo, d, lo);
     const double largest = *std::max_element(exponent, exponent + lanes);
-    double total = 0, total_low = 0;
+    CompensatedSum total;
     for (std::size_t i = 0; i < lanes; ++i) {
       const double scale = std::exp2(std::max(exponent[i] - largest, -1100.0));
-      AccumulateScalar(total, total_low, hi[i] * scale);
-      AccumulateScalar(total, total_low, lo[i] * scale);
+      total.Add(hi[i] * scale);
+      total.Add(lo[i] * scale);
     }
     const bool refused = !hn::AllTrue(d, hn::Eq(sum.refused, hn::Zero(d)));
-    Finish(lane, largest, total, total_low, refused);
+    Finish(lane, largest, total.High(), total.Low(), refused);
   }
 
   void ReduceRow(std::int64_t lane) {
@@ -306,7 +300,8 @@ class WeightedTile {
     for (std::int64_t k = 0; k < plan_.space.num_reduced; k += kRow) {
       const std::int64_t depth = std::min(kRow, plan_.space.num_reduced - k);
       const double* const x = input_.Read(kept, k, depth, 1, 0).data;
-      const double* const b = plan_.Has(kWeights) ? weights_.Read(kept, k, depth, 1, 0).data : kOnes.data();
+      const double* const b =
+          plan_.Has(kWeights) ? weights_.Read(kept, k, depth, 1, 0).data : kOnes.data();
       double* const grad_x = plan_.Has(kOutput) ? output_.Open(kept, k, depth, 1).data : nullptr;
       double* const grad_b =
           plan_.Has(kWeightsGrad) ? weights_grad_.Open(kept, k, depth, 1).data : nullptr;
@@ -334,7 +329,8 @@ class WeightedTile {
     for (std::int64_t k = 0; k < plan_.space.num_reduced; k += kRow) {
       const std::int64_t depth = std::min(kRow, plan_.space.num_reduced - k);
       const double* const x = input_.Read(kept, k, depth, 1, 0).data;
-      const double* const b = plan_.Has(kWeights) ? weights_.Read(kept, k, depth, 1, 0).data : kOnes.data();
+      const double* const b =
+          plan_.Has(kWeights) ? weights_.Read(kept, k, depth, 1, 0).data : kOnes.data();
       for (std::int64_t i = 0; i < depth; ++i) count += x[i] == kInfinity && b[i] != 0;
     }
     return count;

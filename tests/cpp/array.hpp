@@ -51,19 +51,21 @@ class Array {
   }
 
   T* data() { return reinterpret_cast<T*>(storage_.data()); }
-  std::int64_t Size() const {
-    return static_cast<std::int64_t>(storage_.size() / sizeof(T));
-  }
+  std::int64_t Size() const { return static_cast<std::int64_t>(storage_.size() / sizeof(T)); }
   operator Tensor() { return {data(), DTypeOf<T>(), Device::cpu, 0, shape_, strides_}; }
 
   // By row major index, whatever the memory order.
   double Get(std::int64_t index) {
-    if constexpr (std::is_same_v<T, bool>) return data()[Offset(index)];
-    else return ToFloat(data()[Offset(index)]);
+    if constexpr (std::is_same_v<T, bool>)
+      return data()[Offset(index)];
+    else
+      return ToFloat(data()[Offset(index)]);
   }
   void Set(std::int64_t index, double value) {
-    if constexpr (std::is_same_v<T, bool>) data()[Offset(index)] = value != 0;
-    else data()[Offset(index)] = FromDouble<T>(value);
+    if constexpr (std::is_same_v<T, bool>)
+      data()[Offset(index)] = value != 0;
+    else
+      data()[Offset(index)] = FromDouble<T>(value);
   }
   template <class Draw>
   Array& Fill(const Draw& draw) {

@@ -38,7 +38,8 @@ TEST(Half, EveryValueWidensAndComesBack) {
       EXPECT_TRUE(std::isnan(ToFloat(half)));
       EXPECT_TRUE(std::isnan(ToFloat(FromFloat<Half>(ToFloat(half)))));
     } else {
-      ASSERT_EQ(std::bit_cast<std::uint32_t>(ToFloat(half)), std::bit_cast<std::uint32_t>(expected));
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(ToFloat(half)),
+                std::bit_cast<std::uint32_t>(expected));
       ASSERT_EQ(FromFloat<Half>(expected).bits, half.bits);
     }
   }
@@ -47,7 +48,8 @@ TEST(Half, EveryValueWidensAndComesBack) {
 TEST(Half, RoundsToNearestEven) {
   for (std::uint32_t bits = 0; bits < 0x7c00; ++bits) {
     const float below = HalfByDefinition(static_cast<std::uint16_t>(bits));
-    const float above = bits + 1 == 0x7c00 ? 65536.0f : HalfByDefinition(static_cast<std::uint16_t>(bits + 1));
+    const float above =
+        bits + 1 == 0x7c00 ? 65536.0f : HalfByDefinition(static_cast<std::uint16_t>(bits + 1));
     const float middle = (below + above) / 2;  // exact in float32
     ASSERT_EQ(FromFloat<Half>(middle).bits, bits % 2 == 0 ? bits : bits + 1);
     ASSERT_EQ(FromFloat<Half>(std::nextafter(middle, 0.0f)).bits, bits);

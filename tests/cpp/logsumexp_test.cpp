@@ -85,19 +85,33 @@ TEST_P(OnEveryTarget, SpreadsAndMagnitudes) {
   }
 }
 
+// Equal terms round the same way at every step: they find an accumulation that drifts. With one
+// larger term too, whose block is summed apart.
+template <class T>
+void CheckConstant(std::int64_t count, double value, bool by_lanes, double extra) {
+  using Shape = std::vector<std::int64_t>;
+  Array<T> a(by_lanes ? Shape{2, count} : Shape{count, 1},
+             by_lanes ? std::vector<int>{1, 0} : std::vector<int>{0, 1});
+  a.Fill([&] { return value; });
+  a.Set(count / 2, a.Get(0) + extra);
+  Array<T> out({by_lanes ? 2 : 1});
+  Tensor out_tensor = out;
+  logsumexp(a, std::array{by_lanes ? 1 : 0}, nullptr, nullptr, out_tensor, nullptr);
+  const long double rest = std::exp(static_cast<long double>(a.Get(0)) - a.Get(count / 2));
+  const long double exact = a.Get(count / 2) + std::log1p((count - 1) * rest);
+  EXPECT_NEAR(static_cast<double>(out.Get(0) - exact), 0,
+              Tolerance<T>(static_cast<double>(exact), static_cast<double>(count)))
+      << count << " of " << value << " and " << extra;
+}
+
 TEST_P(OnEveryTarget, ConstantInputsDoNotDrift) {
   for (const std::int64_t count : {2, 33, 512, 4097, 65536, 1000003}) {
-    for (const double value : {0.0, 0.3, -0.7, 5.1, -1e3}) {
+    for (const double value : {0.0, 0.7, -0.7, 5.1, -1e3}) {
       for (const bool by_lanes : {false, true}) {
-        Array<float> a(by_lanes ? std::vector<std::int64_t>{2, count}
-                                : std::vector<std::int64_t>{count, 1},
-                       by_lanes ? std::vector<int>{1, 0} : std::vector<int>{0, 1});
-        a.Fill([&] { return value; });
-        Array<float> out({by_lanes ? 2 : 1});
-        Tensor out_tensor = out;
-        logsumexp(a, std::array{by_lanes ? 1 : 0}, nullptr, nullptr, out_tensor, nullptr);
-        const double expected = a.Get(0) + std::log(static_cast<double>(count));
-        EXPECT_NEAR(out.Get(0), expected, Tolerance<float>(expected)) << count << " of " << value;
+        for (const double extra : {0.0, 2.0}) {
+          CheckConstant<float>(count, value, by_lanes, extra);
+          CheckConstant<double>(count, value, by_lanes, extra);
+        }
       }
     }
   }
@@ -125,30 +139,38 @@ TEST_P(OnEveryTarget, SpecialValues) {
     std::vector<double> x;
     double expected;
   };
-  const std::vector<Case> cases = {
-      {{-kInf, -kInf}, -kInf},     {{-kInf, 2}, 2},
-      {{kInf, 1}, kInf},           {{kInf, -kInf, kInf}, kInf},
-      {{kNaN, 1}, kNaN},           {{1, kNaN, kInf}, kNaN},
-      {{-kInf, kNaN}, kNaN},       {{-1e38, -1e38}, -1e38},
-      {{-1e38, 3}, 3},             {{1e38, 1e38}, 1e38},
-      {{1e38, -1e38, 0}, 1e38},    {{3e6, 3e6}, 3e6 + std::log(2.0)},
-      {{-3e6, -3e6}, -3e6 + std::log(2.0)}};
+  const std::vector<Case> cases = {{{-kInf, -kInf}, -kInf},
+                                   {{-kInf, 2}, 2},
+                                   {{kInf, 1}, kInf},
+                                   {{kInf, -kInf, kInf}, kInf},
+                                   {{kNaN, 1}, kNaN},
+                                   {{1, kNaN, kInf}, kNaN},
+                                   {{-kInf, kNaN}, kNaN},
+                                   {{-1e38, -1e38}, -1e38},
+                                   {{-1e38, 3}, 3},
+                                   {{1e38, 1e38}, 1e38},
+                                   {{1e38, -1e38, 0}, 1e38},
+                                   {{3e6, 3e6}, 3e6 + std::log(2.0)},
+                                   {{-3e6, -3e6}, -3e6 + std::log(2.0)}};
   for (const Case& c : cases) {
     for (const std::int64_t repeat : {1, 40, 700}) {  // lanes, rows, several vectors
       std::vector<double> values;
       for (std::int64_t r = 0; r < repeat; ++r) values.insert(values.end(), c.x.begin(), c.x.end());
       for (const bool by_lanes : {false, true}) {
         const auto n = static_cast<std::int64_t>(values.size());
-        Array<float> a(by_lanes ? std::vector<std::int64_t>{20, n} : std::vector<std::int64_t>{1, n},
-                       by_lanes ? std::vector<int>{1, 0} : std::vector<int>{0, 1});
+        Array<float> a(
+            by_lanes ? std::vector<std::int64_t>{20, n} : std::vector<std::int64_t>{1, n},
+            by_lanes ? std::vector<int>{1, 0} : std::vector<int>{0, 1});
         const std::int64_t row = by_lanes ? 13 : 0;
-        for (std::int64_t k = 0; k < n; ++k) a.Set(row * n + k, values[static_cast<std::size_t>(k)]);
+        for (std::int64_t k = 0; k < n; ++k)
+          a.Set(row * n + k, values[static_cast<std::size_t>(k)]);
         Array<float> out({by_lanes ? 20 : 1});
         Tensor out_tensor = out;
         logsumexp(a, std::array{1}, nullptr, nullptr, out_tensor, nullptr);
-        const double expected = c.expected + (std::isfinite(c.expected) && std::abs(c.expected) < 1e7
-                                                  ? std::log(static_cast<double>(repeat))
-                                                  : 0);
+        const double expected =
+            c.expected + (std::isfinite(c.expected) && std::abs(c.expected) < 1e7
+                              ? std::log(static_cast<double>(repeat))
+                              : 0);
         const double got = out.Get(row);
         if (std::isnan(expected)) {
           EXPECT_TRUE(std::isnan(got)) << got;
@@ -173,7 +195,8 @@ TEST_P(OnEveryTarget, Weighted) {
       for (const bool positive : {true, false}) {
         Array<double> a({kept, depth}), b({kept, depth}), out({kept}), sign({kept});
         a.Fill([&] { return normal(random); });
-        b.Fill([&] { return random() % 5 == 0 ? 0.0 : normal(random) * (random() % 2 ? 1e200 : 1); });
+        b.Fill(
+            [&] { return random() % 5 == 0 ? 0.0 : normal(random) * (random() % 2 ? 1e200 : 1); });
         if (positive) b.Fill([&] { return std::abs(normal(random)); });
         Tensor out_tensor = out, sign_tensor = sign, b_tensor = b;
         logsumexp(a, std::array{1}, &b_tensor, nullptr, out_tensor, &sign_tensor);
@@ -183,7 +206,8 @@ TEST_P(OnEveryTarget, Weighted) {
           for (std::int64_t k = 0; k < depth; ++k) {
             x.push_back(a.Get(i * depth + k));
             w.push_back(b.Get(i * depth + k));
-            largest = std::max(largest, std::fabs(w.back() * std::exp(static_cast<long double>(x.back()))));
+            largest = std::max(largest,
+                               std::fabs(w.back() * std::exp(static_cast<long double>(x.back()))));
           }
           const Reference expected = ReferenceLogSumExp(x, w);
           const auto value = static_cast<double>(expected.Value());
@@ -275,8 +299,9 @@ TEST(LogSumExpErrors, NameFunctionArgumentExpectedAndGiven) {
   };
   EXPECT_EQ(message([&] { logsumexp(a, std::array{2}, nullptr, nullptr, out_tensor, nullptr); }),
             "logsumexp: axes: expected axes of an array with 2 axes, got 2");
-  EXPECT_EQ(message([&] { logsumexp(a, std::array{1, -1}, nullptr, nullptr, out_tensor, nullptr); }),
-            "logsumexp: axes: expected different axes, got -1 twice");
+  EXPECT_EQ(
+      message([&] { logsumexp(a, std::array{1, -1}, nullptr, nullptr, out_tensor, nullptr); }),
+      "logsumexp: axes: expected different axes, got -1 twice");
   EXPECT_EQ(message([&] { logsumexp(a, std::array{1}, nullptr, nullptr, wrong_tensor, nullptr); }),
             "logsumexp: out: expected shape (2,), got (3,)");
   EXPECT_EQ(message([&] { logsumexp(a, std::array{1}, nullptr, nullptr, wide_tensor, nullptr); }),

@@ -1,4 +1,5 @@
-// softmax, log_softmax, logaddexp, merge and all gradients against long double, on every CPU target.
+// softmax, log_softmax, logaddexp, merge and all gradients against long double, on every CPU
+// target.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -90,12 +91,13 @@ void CheckAll(std::int64_t rows, std::int64_t columns, double sigma, double mean
         };
         const auto magnitude = [](long double v) { return static_cast<double>(std::fabs(v)); };
         near(out.Get(i), pk, 6 * eps * magnitude(pk) + (sizeof(T) == 2 ? 0x1p-25 : 0), "softmax");
-        const long double log_p = (x[static_cast<std::size_t>(k)] - reference.max) - reference.log_rest;
+        const long double log_p =
+            (x[static_cast<std::size_t>(k)] - reference.max) - reference.log_rest;
         near(log_out.Get(i), log_p, 4 * eps * magnitude(log_p), "log_softmax");
         near(grads[0].Get(i), pk * dlse, stored * magnitude(pk * dlse) + 0x1p-25 * (sizeof(T) == 2),
              "logsumexp_backward");
-        const double p_scale = magnitude(pk) * (magnitude(gk) + magnitude(dlse) +
-                                                static_cast<double>(absolute));
+        const double p_scale =
+            magnitude(pk) * (magnitude(gk) + magnitude(dlse) + static_cast<double>(absolute));
         near(grads[1].Get(i), pk * (gk - dot + dlse), stored * p_scale + 0x1p-25 * (sizeof(T) == 2),
              "softmax_backward");
         near(grads[2].Get(i), gk - pk * (total - dlse),
@@ -166,7 +168,7 @@ TEST_P(OnEveryTarget, ZerosTakeNoPartInAGradient) {
 }
 
 TEST_P(OnEveryTarget, LogAddExp) {
-  const std::vector<double> values = {-kInf, kInf,  kNaN, 0,    -0.0, 1,     -1,  1e-9, 88,
+  const std::vector<double> values = {-kInf, kInf, kNaN,  0,    -0.0,  1,    -1,  1e-9, 88,
                                       -104,  1e38, -1e38, 12.5, 12.25, -3e5, 3e5, 700,  -17};
   const auto n = static_cast<std::int64_t>(values.size());
   Array<double> a({n, n}), b({n, n}), out({n, n});
@@ -179,11 +181,10 @@ TEST_P(OnEveryTarget, LogAddExp) {
   for (std::int64_t i = 0; i < n * n; ++i) {
     const double x = a.Get(i), y = b.Get(i);
     const double max = std::max(x, y);
-    const double expected =
-        std::isnan(x + y) && !std::isinf(x) ? kNaN
-        : std::isnan(x) || std::isnan(y)    ? kNaN
-        : std::isinf(max)                   ? max
-                                            : max + std::log1p(std::exp(std::min(x, y) - max));
+    const double expected = std::isnan(x + y) && !std::isinf(x) ? kNaN
+                            : std::isnan(x) || std::isnan(y)    ? kNaN
+                            : std::isinf(max) ? max
+                                              : max + std::log1p(std::exp(std::min(x, y) - max));
     if (std::isnan(expected)) {
       EXPECT_TRUE(std::isnan(out.Get(i))) << x << " " << y;
     } else if (std::isinf(expected)) {

@@ -41,8 +41,8 @@ TYPED_TEST(StateTest, EmptyIsTheUnit) {
   std::mt19937 random(1);
   for (int i = 0; i < 100; ++i) {
     const auto state = this->Random(random);
-    for (const auto& merged : {merge(state, State<TypeParam>::empty()),
-                               merge(State<TypeParam>::empty(), state)}) {
+    for (const auto& merged :
+         {merge(state, State<TypeParam>::empty()), merge(State<TypeParam>::empty(), state)}) {
       EXPECT_EQ(merged.m, state.m);
       EXPECT_EQ(merged.s, state.s);
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import hypothesis
 import pytest
 
@@ -13,7 +15,9 @@ hypothesis.settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pass the one warning that torch gives about itself; all others are errors."""
-    # Forward mode compiles its decompositions with torch.jit.script when first used.
-    line = "ignore:`torch.jit.script` is deprecated:DeprecationWarning"
+    """Quieten torch: one warning that it gives about itself (all others are errors), its trace."""
+    # Forward mode and torch.compile use torch.jit.script within torch.
+    line = "ignore:`torch.jit.script:DeprecationWarning"
     config.addinivalue_line("filterwarnings", line)
+    # What torch.compile traces for its own tools would bury the report of a failing test.
+    logging.getLogger("torch.__trace").propagate = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,7 +122,10 @@ def _sum(terms: frozenset[tuple[tuple[float, float], int]]) -> _Sum:
     lead = max(counts, key=lambda pair: pair[0])
     top, weight = _number(lead[0]), _number(lead[1])
     rest = sum(
-        ((n - (pair == lead)) * pair[1] * _mp.exp(_number(pair[0]) - top) for pair, n in counts.items()),
+        (
+            (n - (pair == lead)) * pair[1] * _mp.exp(_number(pair[0]) - top)
+            for pair, n in counts.items()
+        ),
         start=_number(0),
     )
     return _Sum(top, weight, rest / weight)

@@ -18,12 +18,12 @@ from tolerances import LOG_SHARE, LOG_SUM, SHARE, Tolerance
 
 Array = npt.NDArray[Any]
 
-DTYPES = st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)])
+DTYPES: Any = st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)])
 
 
 def _numbers(dtype: np.dtype[Any], top: float | None = None, special: bool = False) -> Any:
     """Return finite numbers up to `top` (any, without), or all that are not NaN."""
-    bits = dtype.itemsize * 8
+    bits: Any = dtype.itemsize * 8
     if special:
         return st.floats(width=bits, allow_nan=False)
     return st.floats(-top if top else None, top, width=bits, allow_nan=False, allow_infinity=False)

@@ -54,7 +54,7 @@ class _Weighted(Operator):
         e = _terms(a, b, where, out, sign, axes)
         tangent = torch.zeros_like(e)
         if d_a is not None:
-            tangent = tangent + e * b * present(d_a, e * b)
+            tangent = tangent + e * b * present(d_a, e)
         if d_b is not None:
             tangent = tangent + e * present(d_b, e)
         return total(tangent, axes), torch.zeros_like(sign)
@@ -63,7 +63,8 @@ class _Weighted(Operator):
 class _WeightedBackward(Operator):
     """The gradient in a, g b e, or in the weights, g e, of e = sign exp(a - out).
 
-    In closed form under differentiation, with de = e (da - dout).
+    In closed form under differentiation, with de = e (da - dout). A weight of zero is not masked
+    here: its own derivative is e, and so are the mixed second ones.
     """
 
     schema = (
@@ -105,7 +106,7 @@ class _WeightedBackward(Operator):
         grad, a, b, where, out, sign, axes, of_weights = arguments
         e = _terms(a, b, where, out, sign, axes)
         incoming = present(grads[0], e)
-        terms = e * incoming if of_weights else e * present(incoming, b) * b
+        terms = e * incoming if of_weights else e * incoming * b
         grad_grad = total(terms, axes)
         grad_b = None if of_weights else (grad * e * incoming).to(b.dtype)
         grad_a = (grad * terms).to(a.dtype)
@@ -120,9 +121,9 @@ class _WeightedBackward(Operator):
         if d_grad is not None:
             tangent = tangent + weighted * d_grad
         if d_a is not None:
-            tangent = tangent + grad * weighted * present(d_a, weighted)
+            tangent = tangent + grad * weighted * present(d_a, e)
         if d_out is not None:
-            tangent = tangent - grad * weighted * present(d_out, weighted)
+            tangent = tangent - grad * weighted * present(d_out, e)
         if d_b is not None and not of_weights:
             tangent = tangent + grad * e * present(d_b, e)
         return tangent.to(a.dtype)

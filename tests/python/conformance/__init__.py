@@ -25,7 +25,6 @@ test_conformance_detects.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -36,13 +35,24 @@ from conformance.graph import GraphChecks
 from conformance.layout import LayoutChecks
 from conformance.memory import MemoryChecks
 from conformance.monoid import MonoidChecks
-from conformance.report import Check, Failure
-from conformance.sample import Kind, Sample, normal, torch
+from conformance.report import Check, ConformanceError
+from conformance.sample import Kind, Sample, filled, normal, torch
 from conformance.special import SpecialChecks
 from conformance.transform import TransformChecks
 from conformance.value import ValueChecks
 
-__all__ = ["Conformance", "Failure", "Kind", "Monoid", "Sample", "State", "normal"]
+__all__ = [
+    "Conformance",
+    "ConformanceError",
+    "Kind",
+    "Monoid",
+    "Sample",
+    "State",
+    "checks",
+    "filled",
+    "normal",
+    "torch",
+]
 
 
 class Conformance(
@@ -61,9 +71,11 @@ class Conformance(
     def __init_subclass__(cls) -> None:
         """Take away the checks that a case has no samples or libraries for."""
         super().__init_subclass__()
-        for method, found in checks(cls).items():
+        for method, found in checks(Conformance).items():
             if not any(cls().points(found)):
                 setattr(cls, method, None)
+            elif getattr(cls, method) is None:  # taken away from a base that has no samples
+                setattr(cls, method, getattr(Conformance, method))
 
     def points(self, found: Check) -> Iterator[tuple[Sample, Kind]]:
         """Give every sample and kind that a check runs over."""

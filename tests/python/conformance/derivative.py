@@ -98,7 +98,9 @@ class DerivativeChecks(Case):
         for part in range(len(self.smooth)):
             outputs = self.smooth_outputs(arguments, sample)
             cotangents = cotangents_for(outputs)
-            got = differentiate(self, outputs[part : part + 1], arguments, cotangents[part:part + 1])
+            got = differentiate(
+                self, outputs[part : part + 1], arguments, cotangents[part : part + 1]
+            )
             alone = [c if k == part else torch.zeros_like(c) for k, c in enumerate(cotangents)]
             self.judge_gradients(alone, arguments, sample, kind, got, f"from output {part} alone")
         for index in self.differentiable:
@@ -107,8 +109,13 @@ class DerivativeChecks(Case):
             outputs = self.smooth_outputs(one, sample)
             cotangents = cotangents_for(outputs)
             found = torch.autograd.grad(outputs, one[index], cotangents, materialize_grads=True)
-            rest = differentiate(self, self.smooth_outputs(arguments, sample), arguments, cotangents)
-            got = [found[0] if k == index else g for k, g in zip(self.differentiable, rest, strict=True)]
+            rest = differentiate(
+                self, self.smooth_outputs(arguments, sample), arguments, cotangents
+            )
+            got = [
+                found[0] if k == index else g
+                for k, g in zip(self.differentiable, rest, strict=True)
+            ]
             self.judge_gradients(cotangents, one, sample, kind, got, f"argument {index} alone")
 
     @check(hook="differentiables", dtypes=("float64",))
@@ -133,6 +140,4 @@ class DerivativeChecks(Case):
         torch.autograd.gradgradcheck(
             function, inputs, check_fwd_over_rev=True, check_batched_grad=True
         )
-        require(
-            all(out.requires_grad for out in function(*inputs)), "requires_grad", "detached"
-        )
+        require(all(out.requires_grad for out in function(*inputs)), "requires_grad", "detached")

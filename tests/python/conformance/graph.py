@@ -82,10 +82,6 @@ class GraphChecks(Case):
         """Return two samples: a compilation takes long."""
         return self.samples()[:2]
 
-    def first_samples(self) -> list[Sample]:
-        """Return one sample."""
-        return self.samples()[:1]
-
     @check(hook="compilables", dtypes=("float32",))
     def test_compile(self, sample: Sample, kind: Kind) -> None:
         """The operation compiles into one graph, with its gradient."""

@@ -22,6 +22,11 @@ def _buffer(words: Words, shape: tuple[int, ...]) -> Words:
     return np.full(shape, 1 if words.dtype == np.uint8 else -1, words.dtype)
 
 
+def _every(cut: slice, words: Words) -> Any:
+    """Return an index that cuts every axis, and of no axes gives an array too."""
+    return (..., *(cut,) * words.ndim)
+
+
 def _transposed(words: Words) -> Words:
     return words.copy("F")
 
@@ -34,7 +39,7 @@ def _rotated(words: Words) -> Words:
 def _sliced(words: Words) -> Words:
     """Every other entry of each axis."""
     view = _buffer(words, tuple(2 * n for n in words.shape))
-    view = view[(..., *(slice(None, None, 2),) * words.ndim)]
+    view = view[_every(slice(None, None, 2), words)]
     view[...] = words
     return view
 
@@ -49,7 +54,7 @@ def _offset(words: Words) -> Words:
 def _inner(words: Words) -> Words:
     """The middle of a larger array."""
     view = _buffer(words, tuple(n + 2 for n in words.shape))
-    view = view[(..., *(slice(1, -1),) * words.ndim)]
+    view = view[_every(slice(1, -1), words)]
     view[...] = words
     return view
 
@@ -59,12 +64,12 @@ def _expanded(words: Words) -> Words:
     if words.ndim == 0:
         return words
     first = words[..., :1]
-    strides = first.strides[:-1] + (0,)
+    strides = (*first.strides[:-1], 0)
     return np.lib.stride_tricks.as_strided(first, words.shape, strides)
 
 
 def _reversed(words: Words) -> Words:
-    backwards = (..., *(slice(None, None, -1),) * words.ndim)
+    backwards = _every(slice(None, None, -1), words)
     return words[backwards].copy()[backwards]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from conformance.case import WORDS, Case, Monoid, State
 from conformance.report import check, compare, require
 from conformance.sample import Kind, Sample, bits, widen
@@ -66,7 +68,7 @@ class MonoidChecks(Case):
         """a b = b a."""
         merge = self.laws.merge
         states = self.states(sample, kind)
-        for a, b in zip(states, states[1:], strict=False):
+        for a, b in itertools.pairwise(states):
             self.judge_state(merge(a, b), merge(b, a), kind, "a b = b a")
 
     @check(hook="parted", libraries=("numpy", "torch"), dtypes=WORDS)

@@ -15,7 +15,7 @@ from tolerances import Tolerance, overflow
 Method = TypeVar("Method", bound=Callable[..., None])
 
 
-class Failure(AssertionError):
+class ConformanceError(AssertionError):
     """An operation does not do what every operation must."""
 
     def __init__(self, expected: object, got: object, where: str = "") -> None:
@@ -57,9 +57,11 @@ def check(
                 method(self, sample, kind)
             except Exception as error:
                 heading = f"{self.name} [{sample.name}; {kind}] fails {name}"
-                if not isinstance(error, Failure):
-                    error = Failure("no exception", f"{type(error).__name__}: {error}")
-                raise Failure(error.expected, error.got, f"{heading} {error.where}") from error
+                if not isinstance(error, ConformanceError):
+                    error = ConformanceError("no exception", f"{type(error).__name__}: {error}")
+                raise ConformanceError(
+                    error.expected, error.got, f"{heading} {error.where}"
+                ) from error
 
         run.check = Check(name, hook, libraries, dtypes)  # type: ignore[attr-defined]
         return run  # type: ignore[return-value]
@@ -70,7 +72,7 @@ def check(
 def require(holds: bool, expected: object, got: object, where: str = "") -> None:
     """Fail unless `holds`."""
     if not holds:
-        raise Failure(expected, got, where)
+        raise ConformanceError(expected, got, where)
 
 
 def _distances(expected: Any, got: Doubles) -> list[float]:
@@ -121,7 +123,7 @@ def compare(
     ratio = np.where(excess, errors / np.maximum(bound, 1e-300), 0)
     worst = np.unravel_index(np.argmax(ratio), ratio.shape)
     place = tuple(int(k) for k in worst)
-    raise Failure(
+    raise ConformanceError(
         f"{rounded[worst]!s} within {bound[worst]:.3g} ({tolerance.name}: {tolerance.reason})",
         f"{got[worst]!s}, off by {errors[worst]:.3g}",
         f"{where} at {place}, the worst of {int(excess.sum())} of {excess.size} entries".strip(),

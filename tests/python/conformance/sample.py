@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,10 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-try:
-    import torch
-except ModuleNotFoundError:  # NumPy alone is a supported way to live
-    torch = None  # type: ignore[assignment]
+
+def _optional(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return None
+
+
+torch = _optional("torch")  # NumPy alone is a supported way to live
 
 Doubles = npt.NDArray[np.float64]
 
@@ -89,6 +95,13 @@ def widen(array: Any) -> Any:
         array = array.detach().cpu()
         array = (array.double() if array.is_floating_point() else array).numpy()
     return np.asarray(array, dtype=np.float64) if is_floating(array) else np.asarray(array)
+
+
+def filled(array: Any, value: float) -> Any:
+    """Return an array like another, of one value."""
+    if torch is not None and isinstance(array, torch.Tensor):
+        return torch.full_like(array, value)
+    return np.full_like(array, value)
 
 
 def raw(array: Any) -> npt.NDArray[Any]:

@@ -21,7 +21,7 @@ def huge(dtype: str) -> float:
 
 def _ladder(count: int, top: float) -> Doubles:
     """Return huge values so far apart that one alone dominates any sum of them."""
-    return top * 2.0 ** -(np.arange(count) % 24)
+    return np.asarray(top * 2.0 ** -(np.arange(count) % 24), np.float64)
 
 
 def _one_zero(a: Doubles, top: float) -> None:
@@ -113,7 +113,9 @@ class SpecialChecks(Case):
         groups = {(k,) for k in self.logarithmic} | {self.logarithmic}
         for name, plant in PLANTS.items():
             for group in sorted(groups):
-                arguments = [np.array(x) if isinstance(x, np.ndarray) else x for x in sample.arguments]
+                arguments = [
+                    np.array(x) if isinstance(x, np.ndarray) else x for x in sample.arguments
+                ]
                 for place, index in enumerate(group):
                     if arguments[index].size > 1:
                         # No two alike: where huge terms tie, nobody can tell how many they are.
@@ -131,9 +133,7 @@ class SpecialChecks(Case):
         """Special values give what the reference, which states the contract, gives."""
         for _, planted, magnitude in self.planted(sample, kind):
             arguments = kind.arrays(planted)
-            self.judge_outputs(
-                arguments, planted, kind, where=planted.name, magnitude=magnitude
-            )
+            self.judge_outputs(arguments, planted, kind, where=planted.name, magnitude=magnitude)
 
     @check(hook="special_gradients")
     def test_special_gradient(self, sample: Sample, kind: Kind) -> None:
@@ -145,9 +145,7 @@ class SpecialChecks(Case):
             outputs = self.smooth_outputs(arguments, planted)
             cotangents = cotangents_for(outputs)
             got = differentiate(self, outputs, arguments, cotangents)
-            self.judge_gradients(
-                cotangents, arguments, planted, kind, got, planted.name, magnitude
-            )
+            self.judge_gradients(cotangents, arguments, planted, kind, got, planted.name, magnitude)
 
     @check(hook="special_gradients", dtypes=("float64",))
     def test_special_forward(self, sample: Sample, kind: Kind) -> None:
@@ -179,9 +177,7 @@ class SpecialChecks(Case):
             first = differentiate(
                 self, outputs, arguments, cotangents_for(outputs), create_graph=True
             )
-            scalar = sum(
-                (beside(g, "second") * g).sum() for g in first
-            )
+            scalar = sum((beside(g, "second") * g).sum() for g in first)
             second = differentiate(self, (scalar,), arguments, [torch.ones_like(scalar)])
             for index, values in zip(self.differentiable, second, strict=True):
                 finite = bool(torch.isfinite(values).all())

@@ -36,7 +36,10 @@ class TransformChecks(Case):
 
     def _judge_same(self, expected: Any, got: Any, where: str) -> None:
         """Compare two trees of tensors that are one derivative."""
-        wants, haves = torch.utils._pytree.tree_leaves(expected), torch.utils._pytree.tree_leaves(got)
+        wants, haves = (
+            torch.utils._pytree.tree_leaves(expected),
+            torch.utils._pytree.tree_leaves(got),
+        )
         for want, have in zip(wants, haves, strict=True):
             compare(widen(want), widen(have), "float64", SAME_MATHS, magnitude=64, where=where)
 
@@ -48,9 +51,7 @@ class TransformChecks(Case):
         positions = tuple(range(len(inputs)))
         outputs, pull = torch.func.vjp(function, *inputs)
         cotangents = cotangents_for(outputs)
-        self.judge_gradients(
-            cotangents, arguments, sample, kind, pull(tuple(cotangents)), "vjp"
-        )
+        self.judge_gradients(cotangents, arguments, sample, kind, pull(tuple(cotangents)), "vjp")
         got = torch.func.grad(lambda *x: _pairing(function(*x)), argnums=positions)(*inputs)
         self.judge_gradients(cotangents, arguments, sample, kind, got, "grad")
 
@@ -73,7 +74,9 @@ class TransformChecks(Case):
                 for g, t in zip(gradients, chosen, strict=True)
             ]
             want = float(np.concatenate(terms).sum())
-            ahead = [float((widen(c) * widen(m)).sum()) for c, m in zip(cotangents, moved, strict=True)]
+            ahead = [
+                float((widen(c) * widen(m)).sum()) for c, m in zip(cotangents, moved, strict=True)
+            ]
             rounding = 2.0**-24 if kind.dtype == "float32" else 2.0**-53
             size = np.abs(np.concatenate(terms)).sum() + sum(map(abs, ahead))
             slack = rounding * (64 + 8 * self.magnitude(arguments, sample)) * (1 + float(size))

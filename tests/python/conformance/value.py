@@ -40,7 +40,7 @@ class ValueChecks(Case):
         """Arrays without elements have results of the right shape."""
         self.judge_outputs(kind.arrays(sample), sample, kind)
 
-    @check(libraries=BOTH)
+    @check(hook="first_samples", libraries=BOTH)
     def test_kind(self, sample: Sample, kind: Kind) -> None:
         """The results are of the caller's library and device, new, and the arguments untouched."""
         arguments = kind.arrays(sample)
