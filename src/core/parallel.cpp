@@ -33,8 +33,11 @@ const int fork_handler = pthread_atfork(
 // What one call shares between its threads: the next task, and the first error.
 class Job {
  public:
-  Job(std::int64_t count, parallel_detail::Invoke invoke, const void* task)
-      : count_(count), invoke_(invoke), task_(task) {}
+  Job(std::int64_t count, int threads, parallel_detail::Invoke invoke, const void* task)
+      : count_(count),
+        grain_(std::max<std::int64_t>(count / (threads * kGrainsPerThread), 1)),
+        invoke_(invoke),
+        task_(task) {}
 
   // Takes tasks until none is left.
   void Work() {
@@ -42,10 +45,11 @@ class Job {
     const bool was_inside = inside_task;
     inside_task = true;
     for (;;) {
-      const std::int64_t index = next_.fetch_add(1, std::memory_order_relaxed);
-      if (index >= count_) break;
+      const std::int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
+      if (begin >= count_) break;
       try {
-        invoke_(task_, index);
+        const std::int64_t end = std::min(begin + grain_, count_);
+        for (std::int64_t index = begin; index < end; ++index) invoke_(task_, index);
       } catch (...) {
         const std::scoped_lock lock(error_mutex_);
         if (!error_) error_ = std::current_exception();
@@ -60,7 +64,10 @@ class Job {
   }
 
  private:
-  const std::int64_t count_;
+  // Enough pieces to even out threads of different speed, few enough that taking one costs nothing.
+  static constexpr std::int64_t kGrainsPerThread = 32;
+
+  const std::int64_t count_, grain_;
   const parallel_detail::Invoke invoke_;
   const void* const task_;
   std::atomic<std::int64_t> next_{0};
@@ -117,9 +124,9 @@ namespace parallel_detail {
 
 void Run(std::int64_t count, int threads, Invoke invoke, const void* task) {
   if (count <= 0) return;
-  Job job(count, invoke, task);
   if (threads <= 0) threads = get_num_threads();
   threads = static_cast<int>(std::min<std::int64_t>(threads, count));
+  Job job(count, threads, invoke, task);
   if (threads <= 1 || inside_task || is_forked_child.load(std::memory_order_relaxed)) {
     job.Work();
   } else {

@@ -161,8 +161,8 @@ class TestWeightedLogsumexp(Reduction):
         return oracle.weighted_logsumexp_gradient(cotangents[0], a, b, axis)
 
     def weights(self, *shape: int) -> Any:
-        """Return positive weights and a zero."""
-        b = np.abs(normal(*shape, scale=1.0, seed=2)) + 0.1
+        """Return positive weights, few of them different, and a zero."""
+        b = np.ceil(np.abs(normal(*shape, scale=4.0, seed=2))) / 4
         b.flat[-1] = 0
         return b
 
