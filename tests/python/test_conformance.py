@@ -14,6 +14,7 @@ import logsum
 import oracle
 import tolerances
 from conformance import Conformance, Kind, Monoid, Sample, State, filled, normal, torch
+from conformance.derivative import cotangents_for, differentiate, leaves
 
 # Lengths that no SIMD word divides, and one that needs several words.
 ROWS = Sample("rows", (normal(3, 5),), {"axis": 1})
@@ -352,6 +353,22 @@ class TestMergeMeans(Conformance):
 
     def larges(self) -> list[Sample]:
         return [self.states_of(2, 30_001, 5)]
+
+    @pytest.mark.skipif(torch is None, reason="derivatives are torch's")
+    def test_empty_part_is_not_read(self) -> None:
+        """Whatever an empty part holds, values and gradients are the others'."""
+        kind, sample = Kind("torch", "float64"), self.states_of(2, 4, 3)
+        arguments = leaves(self, kind.arrays(sample))
+        with torch.no_grad():
+            arguments[0][1], arguments[1][1] = torch.nan, -torch.inf
+        outputs = self.outputs(arguments, sample)
+        self.judge_outputs(arguments, sample, kind, outputs)
+        cotangents = cotangents_for(outputs)
+        got = differentiate(self, outputs, arguments, cotangents, create_graph=True)
+        self.judge_gradients(cotangents, arguments, sample, kind, got)
+        one = torch.ones((), dtype=torch.float64)
+        second = differentiate(self, [sum(g.sum() for g in got)], arguments, [one])
+        assert all(torch.isfinite(x).all() for x in second)
 
 
 def _can_compile() -> bool:

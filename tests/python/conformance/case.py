@@ -10,7 +10,17 @@ import numpy as np
 
 import tolerances
 from conformance.report import compare, require
-from conformance.sample import Doubles, Kind, Sample, dtype_name, is_array, torch, widen
+from conformance.sample import (
+    Doubles,
+    Kind,
+    Sample,
+    bits,
+    dtype_name,
+    is_array,
+    settled,
+    torch,
+    widen,
+)
 from tolerances import Tolerance
 
 HALVES = ("float16", "bfloat16")
@@ -213,6 +223,15 @@ class Case:
             require(dtype_name(have) == dtype, dtype, dtype_name(have), place)
             tolerance = self.output_tolerance(index)
             compare(want, widen(have), dtype, tolerance, magnitude=magnitude, where=place)
+
+    def judge_peer(self, sample: Sample, kind: Kind) -> None:
+        """Fail unless NumPy gets the bits that torch gets."""
+        outputs = self.outputs(kind.arrays(sample), sample)
+        peer = self.outputs(Kind("numpy", kind.dtype).arrays(sample), sample)
+        for index, (tensor, array) in enumerate(zip(outputs, peer, strict=True)):
+            where = f"{sample.name} output {index}"
+            same = bits(settled(tensor)) == bits(settled(array))
+            require(same, f"{array} as NumPy", tensor, where)
 
     def judge_gradients(
         self,

@@ -17,7 +17,7 @@ from conformance.report import check, require
 from conformance.sample import Kind, Sample, is_array, raw, torch
 
 # Page tables, code that is paged in, and the granularity with which the kernel counts.
-SLACK = 2 << 20
+SLACK = 4 << 20
 _SELF = Path("/proc/self")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from conformance.case import Case
+from conformance.case import WORDS, Case
 from conformance.derivative import cotangents_for, differentiate, leaves
 from conformance.report import check, require
 from conformance.sample import Doubles, Kind, Sample, beside, torch, widen
@@ -128,12 +128,18 @@ class SpecialChecks(Case):
         """Return the samples for gradients at special values."""
         return self.specials() if self.differentiable else []
 
-    @check(hook="specials", libraries=("numpy", "torch"))
+    @check(hook="specials", libraries=("either",))
     def test_special_value(self, sample: Sample, kind: Kind) -> None:
         """Special values give what the reference, which states the contract, gives."""
         for _, planted, magnitude in self.planted(sample, kind):
             arguments = kind.arrays(planted)
             self.judge_outputs(arguments, planted, kind, where=planted.name, magnitude=magnitude)
+
+    @check(hook="specials", dtypes=("float16", *WORDS))
+    def test_special_bits(self, sample: Sample, kind: Kind) -> None:
+        """NumPy and torch get the same bits from special values too."""
+        for _, planted, _ in self.planted(sample, kind):
+            self.judge_peer(planted, kind)
 
     @check(hook="special_gradients")
     def test_special_gradient(self, sample: Sample, kind: Kind) -> None:
