@@ -33,12 +33,12 @@ def value(a: torch.Tensor, dim: int) -> torch.Tensor:
 def share(a: torch.Tensor, dim: int) -> torch.Tensor:
     """Weight of each term in float64, differentiable; 0 at -inf, equal among +inf."""
     a = a.double()
-    total = LogSumExp.apply(a, dim).unsqueeze(dim)
-    alive = a != -torch.inf
-    regular = alive & total.abs().ne(torch.inf)
-    plain = torch.where(regular, torch.where(alive, a, 0.0) - torch.where(regular, total, 0.0), 0.0)
-    top = (a == torch.inf).double()
-    return torch.where(regular, plain.exp(), top / top.sum(dim, keepdim=True).clamp(min=1))
+    if a.shape[dim] == 0:
+        return a
+    infinite = a.detach().amax(dim, keepdim=True).isinf()
+    ties = (a == torch.inf).double()
+    shared = ties / ties.sum(dim, keepdim=True).clamp(min=1)
+    return torch.where(infinite, shared, torch.where(infinite, 0.0, a).softmax(dim))
 
 
 def pull(grad: torch.Tensor, a: torch.Tensor, dim: int) -> torch.Tensor:
