@@ -58,6 +58,21 @@ def test_every_number_of_threads_gives_the_same_bits() -> None:
     assert all(result == results[0] for result in results)
 
 
+def test_omp_num_threads_changes_no_bit() -> None:
+    script = (
+        "import hashlib, numpy as np, logsum\n"
+        "a = np.random.default_rng(3).normal(0, 4, (3, 200_003)).astype(np.float32)\n"
+        "results = [logsum.logsumexp(a, axis) for axis in (0, 1, None)]\n"
+        "results += [logsum.softmax(a, 1), logsum.log_softmax(a, 0)]\n"
+        "digest = hashlib.sha256(b''.join(np.asarray(r).tobytes() for r in results))\n"
+        "print(logsum.get_num_threads(), digest.hexdigest())"
+    )
+    printed = [run("-c", script, OMP_NUM_THREADS=n) for n in ("1", "2", "5")]
+    threads, digests = zip(*(one.stdout.split() for one in printed), strict=True)
+    assert threads == ("1", "2", "5")
+    assert len(set(digests)) == 1
+
+
 @pytest.mark.parametrize(("n", "kind"), [(-1, ValueError), (1.5, TypeError), ("2", TypeError)])
 def test_wrong_threads(n: Any, kind: type[Exception]) -> None:
     before = logsum.get_num_threads()
