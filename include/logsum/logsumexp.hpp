@@ -13,8 +13,8 @@
 // -inf; +inf dominates, and several share the probability equally; NaN that takes part gives NaN.
 //
 // Errors: std::invalid_argument, before anything is written. Time is linear in the elements, read
-// once (softmax: twice); scratch is at most 256 KB a thread plus 16 bytes for every 32768
-// elements, and nothing grows with the number of threads.
+// once (softmax: twice). Scratch is under 100 KB a thread, kept for later calls, and at most 4 MB
+// for the partial results of long reductions.
 #pragma once
 #include <span>
 

@@ -16,6 +16,9 @@ constexpr std::int64_t kTaskElements = 16384;
 // Long reductions are cut when the tiles alone could not keep many threads busy.
 constexpr std::int64_t kManyTiles = 32;
 constexpr std::int64_t kSegmentElements = 32768;
+// Bounds the memory of partial results, whatever is reduced: 16 bytes a segment for each of the
+// fewer than kManyTiles * kMaxTileWidth results that are cut, 4 MB.
+constexpr std::int64_t kMaxSegments = 64;
 // Below this, one core finishes before a second one has woken up.
 constexpr std::int64_t kSerialElements = 32768;
 
@@ -68,9 +71,10 @@ Plan MakePlan(std::span<const Tensor* const, kNumSlots> slots, std::span<const b
   plan.tiles_inner = CeilDiv(kept.size, plan.tile_width);
   plan.num_tiles = space.num_kept / kept.size * plan.tiles_inner;
 
-  const std::int64_t segment = plan.by_lanes
-                                   ? std::max<std::int64_t>(kSegmentElements / plan.tile_width, 1)
-                                   : kSegmentElements;
+  const std::int64_t least = plan.by_lanes
+                                 ? std::max<std::int64_t>(kSegmentElements / plan.tile_width, 1)
+                                 : kSegmentElements;
+  const std::int64_t segment = std::max(least, CeilDiv(space.num_reduced, kMaxSegments));
   plan.num_segments = plan.num_tiles < kManyTiles
                           ? std::max<std::int64_t>(CeilDiv(space.num_reduced, segment), 1)
                           : 1;
