@@ -27,7 +27,7 @@ HWY_INLINE V LogAddExp(D d, V a, V b) {
   return hn::Add(hn::Max(a, b), tail);
 }
 
-// One tile of a plan without reduced axes: kLse from kInput and kWeights, all of the kept shape.
+// One tile of a plan without reduced axes: kOutput from kInput (a) and kWeights (b).
 template <class Real>
 void LogAddExpTask(const Plan& plan, std::int64_t tile_index) {
   const hn::ScalableTag<Real> d;

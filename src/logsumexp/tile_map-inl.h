@@ -57,19 +57,16 @@ class TileMap : public TileSum<Real> {
                .top = scope_.template Take<Real>(kMaxTileWidth),
                .addend = scope_.template Take<Real>(kMaxTileWidth)};
     addend_ = scope_.template Take<double>(kMaxTileWidth);
+    slice_max_ = scope_.template Take<double>(kMaxTileWidth);
+    slice_rest_ = scope_.template Take<double>(kMaxTileWidth);
     careful_ = scope_.template Take<bool>(kMaxTileWidth);
   }
 
   // Parameters of softmax and log_softmax, from the partial results and the lse.
   void PrepareForward() {
-    for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      careful_[lane] = !(std::abs(partial_max_[lane]) <= kMaxMagnitude);
-      params_.top[lane] = careful_[lane] ? Real(0) : static_cast<Real>(partial_max_[lane]);
-    }
-    PadParams(params_.top);
-    for (std::int64_t i = 0; i < PaddedWidth(); i += Lanes()) {
-      hn::Store(ExponentOf(d, hn::Load(d, params_.top + i)), d, exponent_ + i);
-    }
+    PrepareTop(partial_max_);
+    std::copy_n(partial_max_, tile_.width, slice_max_);
+    std::copy_n(rest_, tile_.width, slice_rest_);
     ForEachDoubleVector([&](auto dd, std::int64_t i) HWY_ATTR {
       const auto scaled_max = ScaledExp(dd, i, LoadAsDouble(dd, params_.top + i));
       const auto sum = hn::Add(hn::Set(dd, 1.0), hn::Load(dd, rest_ + i));
@@ -81,13 +78,12 @@ class TileMap : public TileSum<Real> {
   // Parameters of a gradient, from the stored lse; `addend` comes with AddIncoming().
   void PrepareBackward() {
     ReadKept(plan_, kLse, tile_, lse_);
+    PrepareTop(lse_);
     for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
-      careful_[lane] = !(std::abs(lse_[lane]) <= kMaxMagnitude);
-      params_.top[lane] = careful_[lane] ? Real(0) : static_cast<Real>(lse_[lane]);
-    }
-    PadParams(params_.top);
-    for (std::int64_t i = 0; i < PaddedWidth(); i += Lanes()) {
-      hn::Store(ExponentOf(d, hn::Load(d, params_.top + i)), d, exponent_ + i);
+      if (!careful_[lane]) continue;
+      const Partial slice = CarefulReduce(input_, tile_.first + lane, {0, plan_.space.num_reduced});
+      slice_max_[lane] = slice.max;
+      slice_rest_[lane] = slice.rest;
     }
     ForEachDoubleVector([&](auto dd, std::int64_t i) HWY_ATTR {
       const auto scaled = ScaledExp(dd, i, LoadAsDouble(dd, params_.top + i));
@@ -171,6 +167,18 @@ class TileMap : public TileSum<Real> {
   }
 
  private:
+  // The largest x of each slice, its exponent, and which slices are left to the careful code.
+  void PrepareTop(const double* tops) {
+    for (std::int64_t lane = 0; lane < tile_.width; ++lane) {
+      careful_[lane] = !(std::abs(tops[lane]) <= kMaxMagnitude);
+      params_.top[lane] = careful_[lane] ? Real(0) : static_cast<Real>(tops[lane]);
+    }
+    PadParams(params_.top);
+    for (std::int64_t i = 0; i < PaddedWidth(); i += Lanes()) {
+      hn::Store(ExponentOf(d, hn::Load(d, params_.top + i)), d, exponent_ + i);
+    }
+  }
+
   void PadParams(Real* values) const {
     std::fill(values + tile_.width, values + PaddedWidth(), Real(0));
   }
@@ -181,10 +189,7 @@ class TileMap : public TileSum<Real> {
     return {zeros_, 0};
   }
 
-  // The whole slice of a lane, summed carefully.
-  Partial Slice(std::int64_t lane) const {
-    return CarefulReduce(input_, tile_.first + lane, {0, plan_.space.num_reduced});
-  }
+  Partial Slice(std::int64_t lane) const { return {slice_max_[lane], slice_rest_[lane]}; }
 
   template <MapKind kKind>
   double CarefulGradSum(std::int64_t lane, Segment segment) const {
@@ -243,6 +248,7 @@ class TileMap : public TileSum<Real> {
   const BlockAccess<Real> output_, grad_;
   SliceParams<Real> params_;
   double* addend_;
+  double *slice_max_, *slice_rest_;  // the partial results of careful slices, taken as a whole
   bool* careful_;
 };
 
