@@ -42,7 +42,7 @@ sanitize: $(DONE)/system $(DONE)/build  ## the C++ tests under the address and u
 tour: setup build  ## a guided tour with pictures, in the terminal and as an HTML report
 	$(PY) -m logsum tour
 
-bench: setup build  ## speed: the core against the machine, the faces against their peers
+bench: setup build $(DONE)/bench  ## speed: the core against the machine, the faces against their peers
 	@$(CONFIGURE) -DLOGSUM_BUILD_BENCHMARKS=ON >/dev/null
 	cmake --build --preset release -j $(JOBS)
 	$(PY) benchmarks/run.py

@@ -9,8 +9,6 @@
 // additions, one of which takes one cycle on every CPU of interest.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -26,52 +24,9 @@
 
 #include "core/exp-inl.h"
 #include "core/extended-inl.h"
-#include "core/float_mode.hpp"
 #include "core/log-inl.h"
-
-#ifndef LOGSUM_CORE_BENCH_ONCE_
-#define LOGSUM_CORE_BENCH_ONCE_
-namespace logsum::bench {
-
-// Cycles a second, now: the best of a few short runs, as another process may interrupt one.
-inline double Clock() {
-  constexpr int kRuns = 10, kAdditions = 80'000;
-  double best = 0;
-  for (int run = 0; run < kRuns; ++run) {
-    const auto start = std::chrono::steady_clock::now();
-    std::int64_t x = 0;
-    for (int i = 0; i < kAdditions / 8; ++i) {
-      for (int k = 0; k < 8; ++k) {
-        x += 3;
-        benchmark::DoNotOptimize(x);  // in a register: the next addition waits for this one
-      }
-    }
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::max(best, kAdditions / seconds.count());
-  }
-  return best;
-}
-
-// Runs `body` as the benchmark's loop, over `elements` elements of `bytes` bytes read.
-template <class Body>
-void Measure(benchmark::State& state, std::size_t elements, std::size_t bytes, Body body) {
-  const FloatModeGuard flush;
-  const double before = Clock();
-  for ([[maybe_unused]] auto step : state) {
-    body();
-    benchmark::ClobberMemory();
-  }
-  const double clock = (before + Clock()) / 2;
-  const auto items = static_cast<double>(state.iterations()) * static_cast<double>(elements);
-  using benchmark::Counter;
-  state.counters["cycles"] = Counter(items / clock, Counter::kIsRate | Counter::kInvert);
-  state.counters["GHz"] = clock / 1e9;
-  state.SetItemsProcessed(static_cast<std::int64_t>(items));
-  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(bytes));
-}
-
-}  // namespace logsum::bench
-#endif
+#include "measure.hpp"
+#include "multiply_adds-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum {
@@ -145,22 +100,6 @@ HWY_NOINLINE T ScaledSum(const T* in, std::size_t count) {
       hn::SumOfLanes(d, hn::Add(hn::Add(sums[0], sums[1]), hn::Add(sums[2], sums[3]))));
 }
 
-// Twelve chains hide the latency of any multiply-add unit.
-template <class T>
-HWY_NOINLINE T MultiplyAdds(std::size_t rounds, T factor) {
-  const hn::ScalableTag<T> d;
-  using V = hn::Vec<decltype(d)>;
-  const V f = hn::Set(d, factor);
-  V a[12];
-  for (V& v : a) v = hn::Set(d, factor);
-  for (std::size_t i = 0; i < rounds; ++i) {
-    for (V& v : a) v = hn::MulAdd(v, f, f);
-  }
-  V sum = hn::Zero(d);
-  for (const V& v : a) sum = hn::Add(sum, v);
-  return hn::GetLane(hn::SumOfLanes(d, sum));
-}
-
 HWY_NOINLINE float Sum(const float* in, std::size_t count) {
   const hn::ScalableTag<float> d;
   using V = hn::Vec<decltype(d)>;
@@ -214,7 +153,7 @@ void RegisterType(const char* type) {
   });
   benchmark::RegisterBenchmark(Name("FmaPeak", type).c_str(), [](benchmark::State& state) {
     constexpr std::size_t kRounds = 1000;
-    bench::Measure(state, kRounds * 12 * hn::Lanes(hn::ScalableTag<T>()), 0,
+    bench::Measure(state, kRounds * kChains * hn::Lanes(hn::ScalableTag<T>()), 0,
                    [] { benchmark::DoNotOptimize(MultiplyAdds<T>(kRounds, T{0.5})); });
   });
 }

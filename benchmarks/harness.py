@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,8 @@ class Work:
         How many terms go in, for times per element.
     yardsticks : mapping of str to callable
         What the machine can do at best with the same data: timed in turns, not compared.
+    judged : sequence of floors
+        What else our result has to satisfy, already judged.
     """
 
     calls: Mapping[str, Callable[[], Any]]
@@ -40,15 +42,16 @@ class Work:
     allowed: float
     elements: int
     yardsticks: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    judged: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Our time is at most `factor` of one read of the array and the core's exp of as many."""
+    """Our time is at most `factor` of a yardstick's and of core functions of all elements."""
 
     factor: float
-    read: str  # the yardstick that reads
-    exp: str  # the core benchmark, without the CPU target
+    yardstick: str
+    core: tuple[str, ...] = ()  # core benchmarks, without the CPU target
 
 
 @dataclass(frozen=True)
@@ -124,24 +127,25 @@ def measure(
         "rounds": len(ours.samples),
         "error_allowed": significant(work.allowed),
         "contenders": {name: _contender(timings[name], ours, errors[name]) for name in work.calls},
-        "yardsticks": {name: _times(timings[name]) for name in work.yardsticks},
-        "floors": _floors(case, timings) + _limits(case, timings, work, core, threads),
+        "yardsticks": {name: _beside(timings[name], ours) for name in work.yardsticks},
+        "floors": [
+            *_floors(case, timings),
+            *_limits(case, timings, work, core, threads),
+            *work.judged,
+        ],
     }
 
 
 def _contender(timing: Timing, ours: Timing, error: float) -> dict[str, float | None]:
-    return {
-        **_times(timing),
-        "ratio": significant(ratio(timing, ours), 3),
-        "worst_error": significant(error),
-    }
+    return {**_beside(timing, ours), "worst_error": significant(error)}
 
 
-def _times(timing: Timing) -> dict[str, float | None]:
+def _beside(timing: Timing, ours: Timing) -> dict[str, float | None]:
     return {
         "median_us": significant(timing.median * 1e6),
         "min_us": significant(timing.fastest * 1e6),
         "max_us": significant(timing.slowest * 1e6),
+        "ratio": significant(ratio(timing, ours), 3),
     }
 
 
@@ -158,10 +162,12 @@ def _limits(
     case: Case, timings: Mapping[str, Timing], work: Work, core: Mapping[str, float], threads: int
 ) -> list[dict[str, Any]]:
     limit = case.limit
-    if limit is None or limit.exp not in core:
+    if limit is None or not core.keys() >= set(limit.core):
         return []
-    read = timings[limit.read].median
-    # The core's figure is for one thread with its data in cache; threads share the elements.
-    exp = core[limit.exp] * 1e-9 * work.elements / threads
-    measured = timings[peers.OURS].median / (read + exp)
-    return [judge("time over one read + core exp", measured, at_most=limit.factor)]
+    yardstick, ours = timings[limit.yardstick], timings[peers.OURS]
+    # The core's figures are for one thread with its data in cache; threads share the elements.
+    functions = sum(core[name] for name in limit.core) * 1e-9 * work.elements / threads
+    measured = ours.median / (yardstick.median + functions) if functions else ratio(ours, yardstick)
+    names = [f"core {name.partition('/')[0].lower()}" for name in limit.core]
+    what = f"time over {' + '.join([limit.yardstick, *names])}"
+    return [judge(what, measured, at_most=limit.factor)]

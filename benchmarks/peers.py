@@ -11,12 +11,18 @@ from logsum.tour import find_module
 
 OURS = "logsum"
 # By the name that tables use: the package, and whether it computes with more than one thread.
-PACKAGES = {"torch": "torch", "SciPy": "scipy", "NumPy": "numpy"}
+PACKAGES = {
+    "torch": "torch",
+    "SciPy": "scipy",
+    "NumPy": "numpy",
+    "semiring-einsum": "torch-semiring-einsum",
+}
 SINGLE_THREADED = frozenset({"SciPy", "NumPy"})
 MISSING = "not installed"
 
 torch: Any = find_module("torch")
 special: Any = find_module("scipy.special")
+semiring_einsum: Any = find_module("torch_semiring_einsum") if torch else None
 
 
 def versions() -> dict[str, str]:

@@ -20,6 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
 _BLOCK = re.compile(r"(<!-- benchmark:([\w/]+) -->\n).*?(<!-- /benchmark -->)", re.DOTALL)
 _OURS = "logsum"
+# What stands under an operation's table.
+_NOTES = {
+    "logsumexp": "NumPy is the naive `log(sum(exp(x)))`. ",
+    "matmul": "`A @ B` is torch's product of plain numbers, torch the max trick around it, which "
+    "is wrong for σ = 300 and for permuted operands. ",
+}
 
 Results = Mapping[str, Any]
 
@@ -62,33 +68,33 @@ def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def _cases(results: Results, *, headline: bool = False) -> str:
     records = [r for r in results["cases"] if r["headline"] or not headline]
+    yardsticks = list(dict.fromkeys(name for r in records for name in r["yardsticks"]))
     others = [n for n in results["peers"] if any(n in r["contenders"] for r in records)]
-    heads = ["work", "threads", f"{_OURS} (µs)", *(f"{name} (µs)" for name in others)]
+    names = [*yardsticks, *others]
+    heads = ["work", "threads", f"{_OURS} (µs)", *(f"{name} (µs)" for name in names)]
     rows = []
     for record in records:
-        contenders = record["contenders"]
-        cells = [_duration(contenders[_OURS]["median_us"])]
-        for name in others:
-            peer = contenders.get(name)
-            cells.append(
-                f"{_duration(peer['median_us'])} ({peer['ratio']:.3g}x)"
-                if peer
-                else _absent(results["peers"][name])
-            )
-        rows.append([record["title"], str(record["threads"]), *cells])
+        ours = record["contenders"][_OURS]["median_us"]
+        timed = {**record["yardsticks"], **record["contenders"]}
+        cells = [_beside(ours, timed.get(name), results["peers"].get(name)) for name in names]
+        rows.append([record["title"], str(record["threads"]), _duration(ours), *cells])
     return _table(heads, rows)
+
+
+def _beside(ours: float, timed: Results | None, version: str | None) -> str:
+    """Return a cell of a peer or a yardstick, which has no version."""
+    if timed is None:
+        return "not installed" if version == "not installed" else "-"
+    ratio = timed.get("ratio", timed["median_us"] / ours)  # older results have none for yardsticks
+    return f"{_duration(timed['median_us'])} ({ratio:.3g}x)"
 
 
 def _headline(results: Results) -> str:
     note = (
         "\nMedians of runs in turns in one process; in brackets how many times as long as ours. "
-        f"NumPy is the naive `log(sum(exp(x)))`. {_machine(results)}"
+        f"{_NOTES.get(results['operation'], '')}{_machine(results)}"
     )
     return _cases(results, headline=True) + note
-
-
-def _absent(version: str) -> str:
-    return "not installed" if version == "not installed" else "-"
 
 
 def _duration(micros: float) -> str:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-OPERATIONS = ("logsumexp",)
+OPERATIONS = ("logsumexp", "matmul")
 _BUSY = 0.3  # running programs a core, from which on times mean little
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -120,6 +120,7 @@ def _run(
     return {
         "cases": records,
         "accuracy": module.worst_errors(quick=options.quick) if not options.only else None,
+        "floors": module.floors(quick=options.quick) if not options.only else [],
     }
 
 
@@ -136,13 +137,14 @@ def _show(results: Mapping[str, Any], console: Console) -> None:
 
 
 def _case_table(results: Mapping[str, Any]) -> Table:
-    names = (peers.OURS, *peers.PACKAGES)
+    yardsticks = dict.fromkeys(name for r in results["cases"] for name in r["yardsticks"])
+    names = (peers.OURS, *yardsticks, *peers.PACKAGES)
     table = Table(box=box.SIMPLE_HEAD, title="Median µs; in brackets times ours, medians of pairs")
     for column in ("work", "threads", *names):
         table.add_column(column, justify="left" if column == "work" else "right")
     for record in results["cases"]:
-        found, versions = record["contenders"], results["peers"]
-        cells = [_cell(found.get(name), versions.get(name)) for name in names]
+        found, versions = {**record["yardsticks"], **record["contenders"]}, results["peers"]
+        cells = [_cell(name, found.get(name), versions.get(name)) for name in names]
         table.add_row(record["title"], str(record["threads"]), *cells)
     return table
 
@@ -156,12 +158,12 @@ def _figure_table(results: Mapping[str, Any]) -> Table:
     return table
 
 
-def _cell(contender: Mapping[str, float] | None, peer: str | None) -> str:
-    """Return a cell of a contender, given a peer's version, None for ours."""
+def _cell(name: str, contender: Mapping[str, float] | None, version: str | None) -> str:
+    """Return a cell of a contender or a yardstick; a peer has a version."""
     if contender is None:
-        return peers.MISSING if peer == peers.MISSING else "-"
+        return peers.MISSING if version == peers.MISSING else "-"
     text = f"{contender['median_us']:,.4g}"
-    return text if peer is None else f"{text} ({contender['ratio']:.3g}x)"
+    return text if name == peers.OURS else f"{text} ({contender['ratio']:.3g}x)"
 
 
 if __name__ == "__main__":

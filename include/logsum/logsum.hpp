@@ -2,6 +2,8 @@
 #pragma once
 #include "logsum/config.hpp"     // IWYU pragma: export
 #include "logsum/logsumexp.hpp"  // IWYU pragma: export
+#include "logsum/matmul.hpp"     // IWYU pragma: export
+#include "logsum/semiring.hpp"   // IWYU pragma: export
 #include "logsum/state.hpp"      // IWYU pragma: export
 #include "logsum/tensor.hpp"     // IWYU pragma: export
 #include "logsum/version.hpp"    // IWYU pragma: export

@@ -10,4 +10,5 @@ NB_MODULE(_core, module) {
   module.attr("version") = logsum::kVersion;
   logsum::python::BindConfig(module);
   logsum::python::BindLogsumexp(module);
+  logsum::python::BindMatmul(module);
 }

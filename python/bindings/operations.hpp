@@ -6,5 +6,6 @@ namespace logsum::python {
 
 void BindConfig(nanobind::module_& module);
 void BindLogsumexp(nanobind::module_& module);
+void BindMatmul(nanobind::module_& module);
 
 }  // namespace logsum::python

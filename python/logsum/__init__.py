@@ -11,8 +11,10 @@ equally. NaN that takes part gives NaN.
 
 from logsum import _core
 from logsum._config import get_num_threads, set_num_threads, show_config
+from logsum._einsum import logeinsumexp
 from logsum._logaddexp import logaddexp
 from logsum._logsumexp import logsumexp
+from logsum._matmul import logmatmulexp
 from logsum._merge import merge
 from logsum._softmax import log_softmax, softmax
 
@@ -23,6 +25,8 @@ __all__ = [
     "get_num_threads",
     "log_softmax",
     "logaddexp",
+    "logeinsumexp",
+    "logmatmulexp",
     "logsumexp",
     "merge",
     "set_num_threads",

@@ -125,9 +125,37 @@ HWY_INLINE V WithLogSpecials(D d, V x, V result) {
   return hn::IfThenElse(hn::Gt(x, zero), result, not_positive);
 }
 
-// log(x 2^n), n taken as 0 unless kScaled.
-template <bool kScaled, class D, class V = hn::Vec<D>>
-HWY_INLINE V LogTimesPower(D d, V x, V n) {
+// k ln 2 + log(1 + f) for |k| <= 2^24 (2^30), and in `rest` what rounding took from it: together
+// they are right to 2^-24 (2^-53) absolutely, that is, to the rounding of log(1 + f).
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LogFromPartsWithRest(D d, V k, V f, V& rest) {
+  using C = ExpConstants<hn::TFromD<D>>;
+#if HWY_NATIVE_FMA
+  const V r = LogReduced(d, f, hn::Mul(k, hn::Set(d, C::kLn2Lo)));
+  const V result = hn::MulAdd(k, hn::Set(d, C::kLn2Hi), r);
+  // Exact: a multiple of 2^-24 (2^-53) or of the result's ulp, and below 1.
+  rest = hn::Add(hn::MulSub(k, hn::Set(d, C::kLn2Hi), result), r);
+  return result;
+#else
+  if constexpr (sizeof(hn::TFromD<D>) == sizeof(float)) {
+    const V r = LogReduced(d, f, hn::Zero(d));
+    const V result = ReduceByLn2InDouble(d, r, hn::Neg(k));
+    rest = hn::Sub(r, ReduceByLn2InDouble(d, result, k));
+    return result;
+  } else {
+    const V tail = hn::Mul(k, hn::Set(d, C::kLn2Tail));
+    const V r = LogReduced(d, f, hn::MulAdd(k, hn::Set(d, C::kLn2Middle), tail));
+    const V head = hn::Mul(k, hn::Set(d, C::kLn2Head));  // exact
+    const V result = hn::Add(head, r);
+    rest = hn::Add(hn::Sub(head, result), r);
+    return result;
+  }
+#endif
+}
+
+// log(x 2^n), n taken as 0 unless kScaled, as join(k, f) makes it of its parts.
+template <bool kScaled, class D, class Join, class V = hn::Vec<D>>
+HWY_INLINE V LogTimesPower(D d, V x, V n, const Join& join) {
   using T = hn::TFromD<D>;
   using C = ExpConstants<T>;
   const hn::RebindToUnsigned<D> du;
@@ -139,20 +167,37 @@ HWY_INLINE V LogTimesPower(D d, V x, V n) {
   if constexpr (kScaled) k = hn::Add(k, n);
   const V mantissa = hn::BitCast(d, hn::Sub(hn::BitCast(du, normal), exponent.unit));
   const V f = hn::Sub(mantissa, hn::Set(d, T{1}));
-  return WithLogSpecials(d, x, LogFromParts<!kScaled>(d, k, f, hn::Zero(d)));
+  return WithLogSpecials(d, x, join(k, f));
 }
 
 // log(x). At most 1 ulp for every x > 0. log(+-0) = -inf, log(+inf) = +inf, NaN for NaN, x < 0.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Log(D d, V x) {
-  return LogTimesPower<false>(d, x, hn::Zero(d));
+  return LogTimesPower<false>(d, x, hn::Zero(d), [&](V k, V f) HWY_ATTR {
+    return LogFromParts<true>(d, k, f, hn::Zero(d));
+  });
 }
 
 // log(x 2^n) = log(x) + n ln 2 for integral n, as one logarithm. At most 1 ulp for |n| <= 2^24
 // (float32) or 2^30 (float64). Special values of x as in Log, whatever finite n is.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LogScaled(D d, V x, V n) {
-  return LogTimesPower<true>(d, x, n);
+  return LogTimesPower<true>(d, x, n, [&](V k, V f) HWY_ATTR {
+    return LogFromParts<false>(d, k, f, hn::Zero(d));
+  });
+}
+
+// The same, and in `rest` what rounding took from it, so that result + rest is right to 2^-24
+// (2^-53) absolutely, however large n ln 2 is. Where the result is not finite the rest is 0.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LogScaled(D d, V x, V n, V& rest) {
+  using T = hn::TFromD<D>;
+  const V result = LogTimesPower<true>(d, x, n, [&](V k, V f) HWY_ATTR {
+    return LogFromPartsWithRest(d, k, f, rest);
+  });
+  const auto finite = hn::Lt(hn::Abs(result), hn::Set(d, std::numeric_limits<T>::infinity()));
+  rest = hn::IfThenElseZero(finite, rest);
+  return result;
 }
 
 // log(1 + x). At most 1 ulp for every x > -1; x itself, -0 included, where |x| < 2^-25 (2^-54).

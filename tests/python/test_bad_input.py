@@ -121,6 +121,45 @@ MERGE: dict[str, Case] = {
     ),
 }
 
+P = logsum.logmatmulexp
+LOGMATMULEXP: dict[str, Case] = {
+    "list": (lambda: P([[1.0]], A), TypeError, "A: .*numpy.ndarray.* got list"),
+    "none": (lambda: P(A, None), TypeError, "B: .* got NoneType"),
+    "ints": (lambda: P(INTS, INTS.T), TypeError, "A: .*float32.* got int64"),
+    "integer B": (lambda: P(A, INTS.T), TypeError, "B: .*float32.* got int64"),
+    "complex": (lambda: P(A, A.T + 0j), TypeError, "B: .* got complex128"),
+    "long double": (lambda: P(A.astype(np.longdouble), A.T), TypeError, "A: .* got float128"),
+    "masked": (lambda: P(MASKED, A.T), TypeError, "A: .*plain.* got numpy.ma"),
+    "matrix": (lambda: P(A, MATRIX.T), TypeError, "B: .*plain.* got numpy"),
+    "mixed": (lambda: P(A, SINGLE.T), TypeError, "B: .*A's dtype float64, got float32"),
+    "mixed half": (lambda: P(HALF, SINGLE.T), TypeError, "B: .*A's dtype float16, got float32"),
+    "no axes": (
+        lambda: P(A[0, 0], A.T),
+        ValueError,
+        r"A: .*2 axes \(as A.reshape\(1, -1\).* got 0",
+    ),
+    "one axis": (lambda: P(A[0], A.T), ValueError, r"A: .*2 axes \(as A.reshape\(1, -1\).* got 1"),
+    "B's axis": (lambda: P(A, A[0]), ValueError, r"B: .*2 axes \(as B.reshape\(-1, 1\).* got 1"),
+    "nine axes": (lambda: P(A, np.zeros((1,) * 9)), ValueError, "B: .*at most 8 axes, got 9"),
+    "inner sizes": (lambda: P(A, A), ValueError, r"A and B: .*inner size.*\(2, 3\) and \(2, 3\)"),
+    "batches": (
+        lambda: P(np.zeros((2, 1, 3)), np.zeros((3, 3, 1))),
+        ValueError,
+        r"A and B: .*batch axes that broadcast.*\(2, 1, 3\) and \(3, 3, 1\)",
+    ),
+    "semiring": (
+        lambda: P(A, A.T, semiring="sum"),
+        ValueError,
+        'semiring: .*"log" or "max", got \'sum\'',
+    ),
+    "semiring none": (lambda: P(A, A.T, semiring=None), ValueError, "semiring: .* got None"),
+    "argmax": (
+        lambda: P(A, A.T, return_argmax=True),
+        ValueError,
+        "return_argmax: .*semiring=\"max\".*'log'",
+    ),
+}
+
 
 def table(**groups: dict[str, Case]) -> Any:
     """Parametrize over all cases, with the name of the function that must be named."""
@@ -146,6 +185,7 @@ def judge(name: str, case: Case) -> None:
 @table(
     logsumexp=LOGSUMEXP,
     logaddexp=LOGADDEXP,
+    logmatmulexp=LOGMATMULEXP,
     merge=MERGE,
     softmax=unary("softmax"),
     log_softmax=unary("log_softmax"),
@@ -191,6 +231,18 @@ def tensor_cases() -> dict[str, dict[str, Case]]:
         "device": (lambda: E(t, meta), ValueError, "b: .*a's device cpu, got meta"),
         "shapes": (lambda: E(t, t[0, :2]), ValueError, r"a and b: .*\(2, 3\) and \(2,\)"),
     }
+    logmatmulexp: dict[str, Case] = {
+        "array": (lambda: P(t, A.T), TypeError, "B: .*torch.Tensor.* got numpy.ndarray"),
+        "array first": (lambda: P(A, t.T), TypeError, "A: .*torch.Tensor.* got numpy.ndarray"),
+        "ints": (lambda: P(t, t.T.long()), TypeError, "B: .*float32.* got torch.int64"),
+        "mixed": (lambda: P(t, f.T), TypeError, "B: .*A's dtype torch.float32, got torch.float64"),
+        "device": (lambda: P(t, meta.T), ValueError, "B: .*A's device cpu, got meta"),
+        "sparse": (lambda: P(t.to_sparse(), t.T), TypeError, "A: .*dense.* got torch.sparse_coo"),
+        "no axes": (lambda: P(t, t.sum()), ValueError, r"B: .*B.reshape\(-1, 1\).* got 0"),
+        "one axis": (lambda: P(t[0], t.T), ValueError, r"A: .*A.reshape\(1, -1\).* got 1"),
+        "inner sizes": (lambda: P(t, t), ValueError, r"A and B: .*\(2, 3\) and \(2, 3\)"),
+        "argmax": (lambda: P(t, t.T, return_argmax=True), ValueError, "return_argmax: .*'log'"),
+    }
     merge: dict[str, Case] = {
         "array": (lambda: M(t, A), TypeError, r"states\[1\] lse: .*got numpy.ndarray"),
         "mixed": (lambda: M(t, f), TypeError, r"states\[1\] lse: .*float32, got torch.float64"),
@@ -210,7 +262,13 @@ def tensor_cases() -> dict[str, dict[str, Case]]:
             "no axis": (lambda g=g: g(t.sum()), ValueError, "axis: .*at least one axis"),
             "axis none": (lambda g=g: g(t, None), TypeError, "axis: .*int, got NoneType"),
         }
-    return {"logsumexp": logsumexp, "logaddexp": logaddexp, "merge": merge, **unaries}
+    return {
+        "logsumexp": logsumexp,
+        "logaddexp": logaddexp,
+        "logmatmulexp": logmatmulexp,
+        "merge": merge,
+        **unaries,
+    }
 
 
 @needs_torch
@@ -220,13 +278,22 @@ def test_tensors(name: str, case: Case) -> None:
 
 
 @needs_torch
-@pytest.mark.parametrize("name", ["logsumexp", "softmax", "log_softmax", "logaddexp", "merge"])
-def test_other_devices(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("logsumexp", 1),
+        ("softmax", 1),
+        ("log_softmax", 1),
+        ("logaddexp", 2),
+        ("logmatmulexp", 2),
+        ("merge", 2),
+    ],
+)
+def test_other_devices(name: str, count: int) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():  # stands for a GPU where there is none
-        a = torch.empty(3, device="cuda")
-        arguments = (a, a) if name in ("logaddexp", "merge") else (a,)
+        arguments = [torch.empty(3, 3, device="cuda")] * count
         with pytest.raises(RuntimeError, match=f"{name}: .*expected a CPU tensor.*cuda:0"):
             getattr(logsum, name)(*arguments)
 

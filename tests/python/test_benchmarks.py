@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,8 @@ MODULES = [
     "harness",
     "logsumexp",
     "machine",
+    "matmul",
+    "memory",
     "peers",
     "records",
     "report",
@@ -49,7 +52,7 @@ def bench() -> Iterator[Benchmarks]:
         yield Benchmarks({name: importlib.import_module(name) for name in MODULES})
     finally:
         sys.path.remove(str(FOLDER))
-        for name in (*MODULES, "logsumexp_work"):
+        for name in (*MODULES, "logsumexp_work", "matmul_work"):
             if name not in before:
                 sys.modules.pop(name, None)
         logsum.set_num_threads(0)
@@ -100,7 +103,7 @@ def test_wrong_results_are_not_timed(bench: Benchmarks, ours: list[float]) -> No
 
 
 def test_record_of_a_case(bench: Benchmarks) -> None:
-    limit = bench.harness.Limit(1.25, "one read", "exp")
+    limit = bench.harness.Limit(1.25, "one read", ("exp",))
     case = _case(bench, np.array([1.0, 2.0]), floors={"torch": 0.0, "SciPy": 3.0}, limit=limit)
     record = bench.harness.measure(case, 1, {"exp": 1.0}, budget=0)
     assert list(record["contenders"]) == ["logsum", "torch"]
@@ -116,6 +119,16 @@ def test_record_of_a_case(bench: Benchmarks) -> None:
     assert len(without["floors"]) == 1
 
 
+def test_record_of_a_case_beside_a_yardstick(bench: Benchmarks) -> None:
+    case = _case(bench, np.array([1.0, 2.0]), limit=bench.harness.Limit(1e9, "one read"))
+    judged = bench.records.judge("what the result satisfies", 0, at_most=1)
+    work = replace(case.build(None, 1), judged=[judged])
+    record = bench.harness.measure(replace(case, build=lambda *_: work), 1, {}, budget=0)
+    assert [floor["what"] for floor in record["floors"]] == ["time over one read", judged["what"]]
+    assert record["floors"][0]["met"]
+    assert record["yardsticks"]["one read"]["ratio"] > 0
+
+
 def test_judge(bench: Benchmarks) -> None:
     judge = bench.records.judge
     assert judge("a", 1.5, at_least=1.5)["met"]
@@ -128,24 +141,45 @@ def test_judge(bench: Benchmarks) -> None:
 # ---- cases ---------------------------------------------------------------------------------
 
 
-def test_cases_of_logsumexp_are_right(bench: Benchmarks) -> None:
-    cases = bench.logsumexp.cases(quick=True)
+# What the max trick gets wrong.
+BEYOND_PEERS = ("matmul-sigma-300", "matmul-permuted")
+every_operation = pytest.mark.parametrize("operation", ["logsumexp", "matmul"])
+
+
+@every_operation
+def test_cases_are_right(bench: Benchmarks, operation: str) -> None:
+    module = bench.modules[operation]
+    cases = module.cases(quick=True)
     names = [case.name for case in cases]
     assert len(set(names)) == len(names)
-    assert names == [case.name for case in bench.logsumexp.cases()]
+    assert names == [case.name for case in module.cases()]
     for case in cases:
         work = case.build(np.random.default_rng(1), 1)
+        assert all(floor["met"] for floor in work.judged)
+        assert all(call() is not None for call in work.yardsticks.values())
         for name, call in work.calls.items():
             error = bench.harness.worst_error(call(), work.reference)
             # Peers are only required to compute the same thing.
             allowed = work.allowed if name == "logsum" else 100 * work.allowed
-            assert error <= allowed, (case.name, name)
+            if name == "logsum" or case.name not in BEYOND_PEERS:
+                assert error <= allowed, (case.name, name)
 
 
-def test_worst_errors_of_logsumexp(bench: Benchmarks) -> None:
-    result = bench.logsumexp.worst_errors(quick=True)
+@every_operation
+def test_worst_errors(bench: Benchmarks, operation: str) -> None:
+    result = bench.modules[operation].worst_errors(quick=True)
     assert result["floor"]["met"], result
     assert all("logsum" in row for row in result["inputs"].values())
+
+
+@every_operation
+def test_further_floors(bench: Benchmarks, operation: str) -> None:
+    assert all(floor["met"] for floor in bench.modules[operation].floors(quick=True))
+
+
+def test_peak_growth(bench: Benchmarks) -> None:
+    grown = bench.memory.peak_growth(lambda: np.ones(1 << 22).sum())
+    assert grown is None or 0.9 <= grown / (8 << 22) <= 1.2
 
 
 def test_worst_errors_finds_a_wrong_result(bench: Benchmarks) -> None:
@@ -228,7 +262,7 @@ def results(bench: Benchmarks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_run_writes_results(results: dict[str, Any]) -> None:
     assert [r["name"] for r in results["cases"]] == ["logsumexp-columns", "logsumexp-small-numpy"]
     assert results["machine"]["cpu"]
-    assert set(results["peers"]) == {"torch", "SciPy", "NumPy"}
+    assert set(results["peers"]) == {"torch", "SciPy", "NumPy", "semiring-einsum"}
     assert str(FOLDER.parent) not in json.dumps(results)
 
 

@@ -27,6 +27,8 @@ CALLS: dict[str, tuple[Callable[..., Any], int]] = {
     "softmax": (lambda a: logsum.softmax(a, 0), 1),
     "log_softmax": (lambda a: logsum.log_softmax(a, 0), 1),
     "logaddexp": (logsum.logaddexp, 2),
+    "logmatmulexp": (lambda a, b: logsum.logmatmulexp(a, b.mT), 2),
+    "logmatmulexp of max": (lambda a, b: logsum.logmatmulexp(a, b.mT, semiring="max"), 2),
     "merge": (lambda a, b: logsum.merge(a, b), 2),
     "merge means": (lambda a, b: logsum.merge((a, a[:, 0]), (b, b[:, 0]))[0], 2),
 }
@@ -245,6 +247,9 @@ def test_every_operator_is_registered() -> None:
         "log_softmax",
         "log_softmax_backward",
         "logaddexp",
+        "logmatmulexp",
+        "logmatmulexp_max",
+        "logmatmulexp_mean",
         "logsumexp",
         "logsumexp_backward",
         "logsumexp_weighted",

@@ -105,6 +105,17 @@ SIGNED_SUM = Tolerance(
     "cancellation multiplies the sum's roundings by sum |b| e^a / |sum b e^a|: at most 30 here",
     absolute=(1.2e-5, 2.4e-14),
 )
+PRODUCT = Tolerance(
+    "product",
+    "half an ulp of the result, and the roundings of up to 512 products inside the logarithm",
+    absolute=(1e-6, 2e-15),
+)
+LONG_PRODUCT = Tolerance(
+    "long product",
+    "the same for up to 4096 products",
+    absolute=(2e-6, 4e-15),
+)
+MAXIMUM = Tolerance("maximum", "one sum, rounded once")
 SHARE = Tolerance(
     "share",
     "exp(a - lse) from a stored lse: |lse| roundings, and a few of exp and of the sum",
@@ -124,6 +135,13 @@ GRADIENT = Tolerance(
     ulps=2,
     relative=24,
     magnitude=4,
+    overall=True,
+)
+PRODUCT_GRADIENT = Tolerance(
+    "product gradient",
+    "shares times incoming gradients: roundings of the sum of their sizes, whatever the size of C",
+    ulps=1,
+    relative=64,
     overall=True,
 )
 SAME_MATHS = Tolerance(

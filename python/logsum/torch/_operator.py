@@ -114,8 +114,11 @@ class Operator:
         """
         raise NotImplementedError
 
-    def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> Tensors:
-        """Tangents of the outputs from those of the arguments, None for zero but not only None."""
+    def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> Tensors | Gradients:
+        """Tangents of the outputs from those of the arguments, None for zero but not only None.
+
+        Those of integers are None.
+        """
         raise NotImplementedError
 
     def __init__(self) -> None:
@@ -207,7 +210,7 @@ def _function(name: str, operator: Operator) -> type[Function]:
             return operator._backward(ctx, *grads)
 
         @staticmethod
-        def jvp(ctx: Any, *tangents: Any) -> Tensors:
+        def jvp(ctx: Any, *tangents: Any) -> Tensors | Gradients:
             arguments, kept = operator._recall(ctx)
             if not _transforms_active():
                 return operator.jvp(arguments, kept, tangents)

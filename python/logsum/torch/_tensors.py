@@ -16,6 +16,7 @@ DTYPES = {
     torch.bfloat16: int(_core.DType.bf16),
     torch.float32: int(_core.DType.f32),
     torch.float64: int(_core.DType.f64),
+    torch.int64: int(_core.DType.i64),
     torch.bool: int(_core.DType.boolean),
 }
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -88,6 +89,16 @@ def as_partner(function: str, argument: str, value: Any, name: str, like: Tensor
     if tensor.dtype in INTEGERS:
         return tensor.to(like.dtype)
     raise type_error(function, argument, f"{name}'s dtype {like.dtype}", tensor.dtype)
+
+
+def as_alike(function: str, argument: str, value: Any, name: str, like: Tensor) -> Tensor:
+    """A tensor of the dtype and on the device of the floating tensor `like`, named `name`."""
+    tensor = as_floating(function, argument, value)
+    if tensor.dtype != like.dtype:
+        raise type_error(function, argument, f"{name}'s dtype {like.dtype}", tensor.dtype)
+    if tensor.device != like.device:
+        raise value_error(function, argument, f"{name}'s device {like.device}", tensor.device)
+    return tensor
 
 
 def as_mask(function: str, argument: str, value: Any, like: Tensor) -> Tensor:

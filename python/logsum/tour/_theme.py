@@ -20,6 +20,7 @@ _LIGHT = {
     "logsum": "#0a5ea8",
     "torch": "#d1570b",
     "SciPy": "#1a8a67",
+    "checkpoint": "#1a8a67",
     "shifted": "#a4528a",
     "naive": "#85888c",
     "first": "#0a5ea8",
@@ -31,6 +32,7 @@ _DARK = {
     "logsum": "#63b3f2",
     "torch": "#f0944d",
     "SciPy": "#4fc79d",
+    "checkpoint": "#4fc79d",
     "shifted": "#d794bf",
     "naive": "#9a9ea3",
     "first": "#63b3f2",
@@ -38,7 +40,14 @@ _DARK = {
     "third": "#4fc79d",
     "quiet": "#9a9ea3",
 }
-_MARKERS = {"logsum": "o", "torch": "s", "SciPy": "^", "shifted": "D", "naive": "v"}
+_MARKERS = {
+    "logsum": "o",
+    "torch": "s",
+    "SciPy": "^",
+    "checkpoint": "^",
+    "shifted": "D",
+    "naive": "v",
+}
 _DOTS_PER_INCH = 170
 
 

@@ -70,6 +70,8 @@ class Case:
     open_gradients: ClassVar[tuple[str, ...]] = ()
     # Indices of the outputs that are float32 for the half types.
     wide: ClassVar[tuple[int, ...]] = ()
+    # Indices of the outputs that are int64 indices.
+    indices: ClassVar[tuple[int, ...]] = ()
     # torch.library namespace of the operators behind a compiled call.
     namespace: ClassVar[str] = "logsum"
     monoid: ClassVar[Monoid | None] = None
@@ -188,6 +190,8 @@ class Case:
 
     def output_dtype(self, index: int, kind: Kind) -> str:
         """Return the dtype that an output must have."""
+        if index in self.indices:
+            return "int64"
         return "float32" if index in self.wide and kind.dtype in HALVES else kind.dtype
 
     def output_tolerance(self, index: int) -> Tolerance:
@@ -200,6 +204,10 @@ class Case:
         results = [np.asarray(x, dtype=np.float64) for x in self.expected(arguments, sample)]
         sizes = [np.abs(x[np.isfinite(x)]).max(initial=0.0) for x in inputs + results]
         return float(max(sizes, default=0.0))
+
+    def gradient_scale(self, cotangents: Sequence[Doubles]) -> float:
+        """Return the size of what may cancel in a gradient: that of what came in."""
+        return max((float(np.abs(x).max(initial=0)) for x in cotangents), default=0.0)
 
     def judge_outputs(
         self,
@@ -222,6 +230,8 @@ class Case:
             require(is_array(have), "an array", type(have).__name__, place)
             require(dtype_name(have) == dtype, dtype, dtype_name(have), place)
             tolerance = self.output_tolerance(index)
+            if index in self.indices:
+                dtype = "float64"  # holds every index
             compare(want, widen(have), dtype, tolerance, magnitude=magnitude, where=place)
 
     def judge_peer(self, sample: Sample, kind: Kind) -> None:
@@ -247,8 +257,7 @@ class Case:
         if magnitude is None:
             magnitude = self.magnitude(arguments, sample)
         expected = self.expected_gradients(cotangents, arguments, sample)
-        # What cancels in a gradient has the size of what came in.
-        scale = max((float(np.abs(widen(x)).max(initial=0)) for x in cotangents), default=0.0)
+        scale = self.gradient_scale([widen(x) for x in cotangents])
         for index, want, have in zip(self.differentiable, expected, got, strict=True):
             place = f"{where} gradient in argument {index}".strip()
             require(isinstance(have, torch.Tensor), "a tensor", type(have).__name__, place)

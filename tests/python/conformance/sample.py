@@ -120,6 +120,8 @@ def bits(array: Any) -> bytes:
 
 def settled(array: Any) -> Any:
     """Return an array with one NaN for all: libraries convert its payload differently."""
+    if not is_floating(array):
+        return array
     if torch is not None and isinstance(array, torch.Tensor):
         return torch.where(array.isnan(), torch.full_like(array, torch.nan), array)
     return np.where(np.isnan(array), np.full_like(array, np.nan), array)

@@ -7,13 +7,15 @@ Modules import optional libraries inside ``run`` and say politely when they are 
 from __future__ import annotations
 
 from logsum.tour._model import Chapter
-from logsum.tour.chapters import _calibration, _digits, _logsumexp, _speed
+from logsum.tour.chapters import _calibration, _digits, _logsumexp, _matmul, _speed, _transport
 
 CHAPTERS: dict[str, Chapter] = {
     "logsumexp": _logsumexp,
     "speed": _speed,
     "digits": _digits,
     "calibration": _calibration,
+    "matmul": _matmul,
+    "transport": _transport,
 }
 
 __all__ = ["CHAPTERS"]

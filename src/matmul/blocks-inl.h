@@ -1,0 +1,120 @@
+// Packing groups of panels, and multiplying two groups.
+#if defined(LOGSUM_MATMUL_BLOCKS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LOGSUM_MATMUL_BLOCKS_INL_H_
+#undef LOGSUM_MATMUL_BLOCKS_INL_H_
+#else
+#define LOGSUM_MATMUL_BLOCKS_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "gemm/multiply-inl.h"
+#include "gemm/panel.hpp"
+#include "gemm/tile-inl.h"
+#include "hwy/highway.h"
+#include "matmul/finish-inl.h"
+#include "matmul/kernels.hpp"
+#include "matmul/pack-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum::matmul::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class Real>
+inline constexpr std::int64_t kLeftLines = gemm::HWY_NAMESPACE::kRows<Real>;
+template <class Real>
+inline constexpr std::int64_t kLanes = hn::MaxLanes(hn::ScalableTag<Real>());
+template <class Real>
+inline constexpr std::int64_t kRightLines = gemm::HWY_NAMESPACE::kVectors * kLanes<Real>;
+
+// Panel `index` of `lines`, `width` to a panel, in lines counted from the operand's first.
+inline Span PanelLines(Span lines, std::int64_t width, std::int64_t index) {
+  const std::int64_t begin = index * width;
+  return {lines.begin + begin, std::min(width, lines.count - begin)};
+}
+
+inline std::int64_t NumPanels(Span lines, std::int64_t width) {
+  return (lines.count + width - 1) / width;
+}
+
+template <class Real>
+constexpr int VectorsFor(std::int64_t lines) {
+  return static_cast<int>((lines + kLanes<Real> - 1) / kLanes<Real>);
+}
+
+template <class Real>
+Real* LeftPanel(const PanelGroup<Real>& group, std::int64_t index, std::int64_t depth) {
+  return group.panels + index * gemm::LeftSize(kLeftLines<Real>, depth);
+}
+template <class Real>
+Real* RightPanel(const PanelGroup<Real>& group, std::int64_t index, std::int64_t depth) {
+  return group.panels + index * gemm::RightSize(kRightLines<Real>, gemm::PaddedDepth(depth));
+}
+
+template <class Real>
+void PackLeftGroup(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group) {
+  for (std::int64_t p = 0; p < NumPanels(group.lines, kLeftLines<Real>); ++p) {
+    const Span lines = PanelLines(group.lines, kLeftLines<Real>, p);
+    const Lines<Real> facts = group.facts.At(p * kLeftLines<Real>);
+    SurveyLeft(packing, lines, scratch, facts);
+    PackLeft(packing, lines, scratch, LeftPanel(group, p, packing.depth), facts);
+  }
+}
+
+template <class Real>
+void PackRightGroup(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group) {
+  const std::int64_t width = kRightLines<Real>;
+  for (std::int64_t p = 0; p < NumPanels(group.lines, width); ++p) {
+    const Span lines = PanelLines(group.lines, width, p);
+    const std::int64_t padded = VectorsFor<Real>(lines.count) * kLanes<Real>;
+    const Lines<Real> facts = group.facts.At(p * width);
+    SurveyRight(packing, lines, padded, scratch, facts);
+    PackRight(packing, lines, padded, scratch, RightPanel(group, p, packing.depth), facts);
+  }
+}
+
+// Tile (left, right), numbered within the groups.
+template <class Real>
+bool MultiplyTile(const Plan& plan, int bias, const TileId& id, const PanelGroup<Real>& left,
+                  const PanelGroup<Real>& right) {
+  constexpr std::int64_t kSize = gemm::HWY_NAMESPACE::kRows<Real> *
+                                 gemm::HWY_NAMESPACE::kTileStride<Real>;
+  alignas(gemm::kPanelAlign) Real high[kSize], low[kSize];
+  const std::int64_t width = kRightLines<Real>;
+  const Span rows = PanelLines(left.lines, kLeftLines<Real>, id.left);
+  const Span columns = PanelLines(right.lines, width, id.right);
+  gemm::HWY_NAMESPACE::Multiply(LeftPanel(left, id.left, plan.depth), static_cast<int>(rows.count),
+                                RightPanel(right, id.right, plan.depth),
+                                VectorsFor<Real>(columns.count), plan.depth, high, low, true);
+  const ScaledTile<Real> scaled{.tile = {id.batch, rows, columns},
+                                .high = high,
+                                .low = low,
+                                .rows = left.facts.At(id.left * kLeftLines<Real>),
+                                .columns = right.facts.At(id.right * width),
+                                .depth = plan.depth,
+                                .bias = bias};
+  return plan.is_mean ? FinishMeans(plan, scaled) : FinishSums(plan, scaled);
+}
+
+template <class Real>
+void MultiplyGroups(const Plan& plan, int bias, std::int64_t batch, const PanelGroup<Real>& left,
+                    const PanelGroup<Real>& right, std::vector<TileId>& uncertain) {
+  const std::int64_t width = kRightLines<Real>;
+  // A right panel stays near while all left panels of the group pass by it.
+  for (std::int64_t j = 0; j < NumPanels(right.lines, width); ++j) {
+    for (std::int64_t i = 0; i < NumPanels(left.lines, kLeftLines<Real>); ++i) {
+      if (!MultiplyTile(plan, bias, {batch, i, j}, left, right)) continue;
+      uncertain.push_back({batch, left.lines.begin / kLeftLines<Real> + i,
+                           right.lines.begin / width + j});
+    }
+  }
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace logsum::matmul::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

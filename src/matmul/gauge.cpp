@@ -1,0 +1,124 @@
+#include "matmul/gauge.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/buffer.hpp"
+#include "core/exp_constants.hpp"
+#include "matmul/packing.hpp"
+
+namespace logsum::matmul {
+namespace {
+
+template <class Real>
+constexpr Real kInf = std::numeric_limits<Real>::infinity();
+
+template <class Real>
+Packing<Real> PlainPacking(const Plan& plan, const Operand& operand, std::int64_t batch,
+                           const Gauge<Real>& gauge, Real sign) {
+  return {&operand, TermKind(operand), batch, plan.depth, 0, gauge, sign, plan.is_mean};
+}
+
+// The operand as it is without weights, which say nothing about exponents.
+Operand WithoutWeight(Operand operand) {
+  operand.weight = {};
+  return operand;
+}
+
+template <class Real>
+bool InDomain(Real x) {
+  return std::abs(x) <= ScalingLimits<Real>::kDomain;
+}
+
+// One sweep: moves half the difference of what both sides have at each depth index. How far the
+// largest was moved.
+template <class Real>
+Real Sweep(const Plan& plan, std::int64_t batch, Real* shift, Real* cut, Real* scratch,
+           Real* tops) {
+  const KernelTable<Real>& kernels = Kernels<Real>();
+  const Gauge<Real> gauge{shift, cut};
+  const auto left = PlainPacking<Real>(plan, plan.left, batch, gauge, 1);
+  const auto right = PlainPacking<Real>(plan, plan.right, batch, gauge, -1);
+  Real* const left_lines = tops;
+  Real* const right_lines = left_lines + plan.rows;
+  Real* const left_depth = right_lines + plan.columns;
+  Real* const right_depth = left_depth + GaugeSize(plan.depth) / 2;
+  kernels.line_tops(left, {0, plan.rows}, scratch, left_lines);
+  kernels.line_tops(right, {0, plan.columns}, scratch, right_lines);
+  kernels.depth_tops(left, left_lines, {0, plan.depth}, plan.rows, scratch, left_depth);
+  kernels.depth_tops(right, right_lines, {0, plan.depth}, plan.columns, scratch, right_depth);
+  Real furthest = 0;
+  for (std::int64_t k = 0; k < plan.depth; ++k) {
+    // depth_tops are those of the bare terms; what the gauge has moved already counts too.
+    const Real moved = shift[k] * ExpConstants<Real>::kLn2Hi;
+    const Real left_top = left_depth[k] + moved, right_top = right_depth[k] - moved;
+    if (left_top == -kInf<Real> || right_top == -kInf<Real>) {
+      cut[k] = -kInf<Real>;
+      continue;
+    }
+    const Real step = std::round((right_top - left_top) / 2 * ExpConstants<Real>::kLog2E);
+    if (!InDomain(step) || !InDomain(shift[k] + step)) continue;
+    shift[k] += step;
+    furthest = std::max(furthest, std::abs(step));
+  }
+  return furthest;
+}
+
+}  // namespace
+
+std::size_t GaugeSize(std::int64_t depth) {
+  constexpr std::int64_t kPadding = 32;
+  return static_cast<std::size_t>(2 * ((depth + kPadding - 1) / kPadding + 1) * kPadding);
+}
+
+template <class Real>
+MeanGauge<Real>::MeanGauge(const Plan& plan)
+    : plan_(plan), needed_(plan.is_mean && !plan.target.negated) {}
+
+template <class Real>
+Gauge<Real> MeanGauge<Real>::Make(std::int64_t batch, Real* scratch, Real* memory) const {
+  if (!needed_) return {};
+  const bool of_right = plan_.left.negated;
+  const Operand operand = WithoutWeight(of_right ? plan_.right : plan_.left);
+  const auto packing = PlainPacking<Real>(plan_, operand, batch, {}, 1);
+  Real* const shift = memory;
+  Real* const cut = memory + GaugeSize(plan_.depth) / 2;
+  std::fill_n(memory, GaugeSize(plan_.depth), Real{0});
+  Kernels<Real>().depth_tops(packing, nullptr, {0, plan_.depth},
+                             of_right ? plan_.columns : plan_.rows, scratch, shift);
+  for (std::int64_t k = 0; k < plan_.depth; ++k) {
+    if (shift[k] == -kInf<Real>) cut[k] = -kInf<Real>;
+    const Real exponent =
+        InDomain(shift[k]) ? std::round(shift[k] * ExpConstants<Real>::kLog2E) : Real{0};
+    // The gauge takes from the right what it gives to the left.
+    shift[k] = of_right ? exponent : -exponent;
+  }
+  return {shift, cut};
+}
+
+template <class Real>
+Gauge<Real> Equilibrate(const Plan& plan, std::int64_t batch, Real* memory) {
+  constexpr int kSweeps = 3;
+  // Moving terms by so few binades cannot make certain what was not.
+  constexpr Real kWorth = 8;
+  const std::size_t half = GaugeSize(plan.depth) / 2;
+  std::fill_n(memory, 2 * half, Real{0});
+  const Buffer<Real> scratch(static_cast<std::size_t>(Kernels<Real>().scratch));
+  const Buffer<Real> tops(static_cast<std::size_t>(plan.rows + plan.columns) + 2 * half);
+  Real moved = 0;
+  for (int sweep = 0; sweep < kSweeps; ++sweep) {
+    moved = std::max(moved, Sweep(plan, batch, memory, memory + half, scratch.get(), tops.get()));
+  }
+  const bool cuts = std::any_of(memory + half, memory + half + plan.depth,
+                                [](Real x) { return x != 0; });
+  if (moved < kWorth && !cuts) return {};
+  return {memory, memory + half};
+}
+
+template class MeanGauge<float>;
+template class MeanGauge<double>;
+template Gauge<float> Equilibrate(const Plan&, std::int64_t, float*);
+template Gauge<double> Equilibrate(const Plan&, std::int64_t, double*);
+
+}  // namespace logsum::matmul

@@ -1,0 +1,35 @@
+// What packing an operand needs to know of it.
+#pragma once
+#include <cstdint>
+
+#include "matmul/plan.hpp"
+#include "matmul/scaling.hpp"
+
+namespace logsum::matmul {
+
+// What kind of terms an operand has. Plain ones are their value and nothing else.
+struct TermKind {
+  bool negated, has_residual, has_weight;
+
+  explicit TermKind(const Operand& operand)
+      : negated(operand.negated),
+        has_residual(operand.residual.Exists()),
+        has_weight(operand.weight.Exists()) {}
+  bool IsPlain() const { return !negated && !has_residual && !has_weight; }
+};
+
+// One operand of one batch entry, as it is to be packed.
+template <class Real>
+struct Packing {
+  const Operand* operand;
+  TermKind kind;
+  std::int64_t batch, depth;
+  int bias;
+  Gauge<Real> gauge;
+  Real gauge_sign;  // 1 for the left operand, -1 for the right
+  bool is_mean;
+
+  bool IsPlain() const { return kind.IsPlain() && !gauge.Exists() && !is_mean; }
+};
+
+}  // namespace logsum::matmul

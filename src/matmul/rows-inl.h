@@ -1,0 +1,158 @@
+// Rows of a tile on their way between registers and memory.
+#if defined(LOGSUM_MATMUL_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LOGSUM_MATMUL_ROWS_INL_H_
+#undef LOGSUM_MATMUL_ROWS_INL_H_
+#else
+#define LOGSUM_MATMUL_ROWS_INL_H_
+#endif
+
+#include <cstdint>
+#include <limits>
+
+#include "core/convert-inl.h"
+#include "core/dtype.hpp"
+#include "core/log-inl.h"
+#include "gemm/fold-inl.h"
+#include "gemm/panel.hpp"
+#include "gemm/tile-inl.h"
+#include "hwy/highway.h"
+#include "matmul/plan.hpp"
+#include "matmul/scaling.hpp"
+#include "matmul/terms-inl.h"
+#include "matmul/write.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum::matmul::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using logsum::HWY_NAMESPACE::Narrow;
+using logsum::HWY_NAMESPACE::NarrowRun;
+
+// Writes a row of results, `columns` of the output's row `entry.row`.
+template <class Real>
+void WriteRow(const Source& to, const Entry& entry, Span columns, const Real* values) {
+  VisitFloating(to.dtype, [&](auto storage) HWY_ATTR {
+    using Storage = decltype(storage);
+    auto* const row = static_cast<Storage*>(to.data) + to.batch(entry.batch) + to.outer(entry.row);
+    if (to.inner.IsRun()) {
+      NarrowRun(values, row + to.inner(columns.begin), columns.count);
+    } else {
+      for (std::int64_t c = 0; c < columns.count; ++c) {
+        row[to.inner(columns.begin + c)] = Narrow<Storage>(values[c]);
+      }
+    }
+  });
+}
+
+// The relative error of a scaled sum beside what was flushed, in units of its roundoff: two factors
+// of 1.1 ulp (2.2 units) each, a chain of kChunk terms and one of kFold chunks, compensated
+// additions of those, the final rounding, and the logarithm's own error (docs/matmul.md).
+inline constexpr int kSumError = 5 + gemm::kChunk + gemm::HWY_NAMESPACE::kFold + 8;
+
+// A row of forward results with residuals and bounds, where those are wanted.
+template <class Real>
+class SumRows {
+ public:
+  explicit SumRows(const Plan& plan)
+      : plan_(plan),
+        has_residual_(plan.residual.Exists()),
+        has_bound_(plan.bound.Exists()),
+        rounding_(RoundingOf(plan.out.dtype)),
+        bound_rounding_(RoundingOf(has_bound_ ? plan.bound.dtype : plan.out.dtype)) {}
+
+  // The logarithms of sum 2^exponent, columns [c, c + lanes) of the tile.
+  template <class D, class V = hn::Vec<D>>
+  HWY_INLINE void Put(D d, std::int64_t c, V sum, V exponent, V lost) {
+    if (!has_residual_) {
+      const V result = logsum::HWY_NAMESPACE::LogScaled(d, sum, exponent);
+      hn::Store(result, d, results_ + c);
+      if (has_bound_) PutBound(d, c, result, sum, lost);
+      return;
+    }
+    V rest;
+    const V result = logsum::HWY_NAMESPACE::LogScaled(d, sum, exponent, rest);
+    hn::Store(result, d, results_ + c);
+    hn::Store(rest, d, rests_ + c);
+    if (has_bound_) PutBound(d, c, result, sum, lost);
+  }
+
+  void Write(const Entry& row, Span columns) {
+    WriteRow(plan_.out, row, columns, results_);
+    if (has_residual_) {
+      if (sizeof(Real) == sizeof(float) && plan_.out.dtype != DType::f32) {
+        for (std::int64_t c = 0; c < columns.count; ++c) {
+          const Real kept = static_cast<Real>(RoundTo(plan_.out.dtype, results_[c]));
+          if (kept - kept == 0) rests_[c] += results_[c] - kept;
+        }
+      }
+      WriteRow(plan_.residual, row, columns, rests_);
+    }
+    if (has_bound_) WriteRow(plan_.bound, row, columns, bounds_);
+  }
+
+ private:
+  template <class D, class V = hn::Vec<D>>
+  HWY_INLINE void PutBound(D d, std::int64_t c, V result, V sum, V lost) {
+    constexpr Real kInf = std::numeric_limits<Real>::infinity();
+    constexpr Real kUnit = std::numeric_limits<Real>::epsilon() / 2;
+    const V size = hn::Abs(result);
+    V bound = hn::MulAdd(size, Constant(d, rounding_.relative), Constant(d, rounding_.absolute));
+    bound = hn::Add(bound, hn::Set(d, kSumError * kUnit));
+    bound = hn::Add(bound, hn::Div(hn::Add(lost, lost), sum));
+    bound = hn::MulAdd(bound, Constant(d, 1 + 4 * bound_rounding_.relative),
+                       Constant(d, 2 * bound_rounding_.absolute));
+    // No error in a zero; what float16 cannot hold has become infinite.
+    const Real largest = plan_.out.dtype == DType::f16 ? Real{65504} : kInf;
+    bound = hn::IfThenElse(hn::Gt(size, hn::Set(d, largest)), hn::Set(d, kInf), bound);
+    bound = hn::IfThenZeroElse(hn::Eq(size, hn::Set(d, kInf)), bound);
+    hn::Store(bound, d, bounds_ + c);
+  }
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Constant(D d, double x) {
+    return hn::Set(d, static_cast<Real>(x));
+  }
+
+  static constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
+  const Plan& plan_;
+  const bool has_residual_, has_bound_;
+  const Rounding rounding_, bound_rounding_;
+  HWY_ALIGN Real results_[kStride];
+  HWY_ALIGN Real rests_[kStride];
+  HWY_ALIGN Real bounds_[kStride];
+};
+
+// The target of a mean over a tile, widened.
+template <class Real>
+class TargetRows {
+ public:
+  TargetRows(const Plan& plan, const Tile& tile) : kind_(plan.target) {
+    const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<Real>()));
+    blocks_.value = View(plan.target.value, tile, lanes, values_);
+    if (kind_.has_residual) {
+      blocks_.residual = View(plan.target.residual, tile, lanes, residuals_);
+    }
+  }
+  const TermKind& kind() const { return kind_; }
+  const TermBlocks<Real>& blocks() const { return blocks_; }
+
+ private:
+  static constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
+  static constexpr std::int64_t kSize = gemm::HWY_NAMESPACE::kRows<Real> * kStride;
+
+  static Block<Real> View(const Source& source, const Tile& tile, std::int64_t lanes,
+                          Real* space) {
+    return ViewBlock(source, tile.batch, source.outer, tile.rows, source.inner, tile.columns,
+                     lanes, space, kStride);
+  }
+
+  TermKind kind_;
+  TermBlocks<Real> blocks_;
+  HWY_ALIGN Real values_[kSize];
+  HWY_ALIGN Real residuals_[kSize];
+};
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace logsum::matmul::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
