@@ -3,9 +3,9 @@
 //   Multiply/f32/AVX2/1024 ...          panels of depth 1024: the left in L1 or L2, the right in L2
 //   MultiplyExtended/f32/AVX2/256 ...   and the others
 //
-// `cycles` is cycles per term, one multiply-add of Multiply's. `of_peak` is the speed of independent
-// multiply-adds in registers over this one, `multiplies` the time over Multiply's, both measured
-// beside each run.
+// `cycles` is cycles per term, one multiply-add of Multiply's. `of_peak` is the speed of
+// independent multiply-adds in registers over this one, `multiplies` the time over Multiply's, both
+// measured beside each run.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -34,17 +34,19 @@
 #define LOGSUM_GEMM_BENCH_ONCE_
 namespace logsum::bench {
 
-// Seconds that `body` takes when nothing interrupts it.
+// Seconds that `body` takes when nothing interrupts it, measured over several at a time.
 template <class Body>
 double Fastest(Body body) {
-  constexpr int kRuns = 20;
+  constexpr int kRuns = 20, kBodies = 20;
   double best = std::numeric_limits<double>::infinity();
   for (int run = 0; run < kRuns; ++run) {
     const auto start = std::chrono::steady_clock::now();
-    body();
-    benchmark::ClobberMemory();
+    for (int i = 0; i < kBodies; ++i) {
+      body();
+      benchmark::ClobberMemory();
+    }
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    best = std::min(best, seconds.count());
+    best = std::min(best, seconds.count() / kBodies);
   }
   return best;
 }
@@ -92,9 +94,8 @@ struct Operands {
                      kVectors, depth, high.get(), low.get(), integer.get(), true);
   }
   void RunExtendedAt() const {
-    MultiplyExtendedAt(left.get(), left_exponent.get(), kRows<T>, right.get(),
-                       right_exponent.get(), kVectors, depth, integer.get(), high.get(), low.get(),
-                       true);
+    MultiplyExtendedAt(left.get(), left_exponent.get(), kRows<T>, right.get(), right_exponent.get(),
+                       kVectors, depth, integer.get(), high.get(), low.get(), true);
   }
   void RunMax() const {
     MaxPlus(left.get(), kRows<T>, right.get(), kVectors, depth, high.get(), true);
@@ -114,8 +115,8 @@ struct Operands {
 template <class T>
 void Register(const char* kernel, const char* type, void (Operands<T>::*run)() const) {
   for (const std::int64_t depth : kDepths) {
-    const std::string name = std::string(kernel) + "/" + type + "/" +
-                             hwy::TargetName(HWY_TARGET) + "/" + std::to_string(depth);
+    const std::string name = std::string(kernel) + "/" + type + "/" + hwy::TargetName(HWY_TARGET) +
+                             "/" + std::to_string(depth);
     benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
       const Operands<T> operands(depth);
       const std::size_t terms = operands.kTile * static_cast<std::size_t>(depth);

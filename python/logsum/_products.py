@@ -30,6 +30,8 @@ def product_shape(function: str, a: Sequence[int], b: Sequence[int]) -> tuple[in
 
 
 def _batch_shape(function: str, a: Sequence[int], b: Sequence[int]) -> list[int]:
+    if len(a) == len(b) == 2:
+        return []
     extra = len(a) - len(b)
     pairs = zip((1,) * -extra + tuple(a[:-2]), (1,) * extra + tuple(b[:-2]), strict=True)
     batch = []

@@ -29,17 +29,20 @@ class FoldedSum {
       : high_(high), low_(low), plain_(first ? high : partial_) {
     const D d;
     if (!first) return;
-    Unrolled<kGroup * kWidth>([&](auto i) HWY_ATTR { hn::Store(hn::Zero(d), d, low_ + At(i)); });
+    Unrolled<kGroup * kWidth>(
+        [&](auto i) HWY_ATTR { hn::Store(hn::Zero(d), d, low_ + InTile<T, kWidth>(i)); });
   }
 
   HWY_INLINE void Add(const V (&sum)[kGroup * kWidth]) {
     const D d;
     T* const plain = plain_;  // or every store might change it
     if (chunks_ == 0) {
-      Unrolled<kGroup * kWidth>([&](auto i) HWY_ATTR { hn::Store(sum[i], d, plain + At(i)); });
+      Unrolled<kGroup * kWidth>(
+          [&](auto i) HWY_ATTR { hn::Store(sum[i], d, plain + InTile<T, kWidth>(i)); });
     } else {
       Unrolled<kGroup * kWidth>([&](auto i) HWY_ATTR {
-        hn::Store(hn::Add(hn::Load(d, plain + At(i)), sum[i]), d, plain + At(i));
+        hn::Store(hn::Add(hn::Load(d, plain + InTile<T, kWidth>(i)), sum[i]), d,
+                  plain + InTile<T, kWidth>(i));
       });
     }
     if (++chunks_ == kFold) Fold();
@@ -50,17 +53,13 @@ class FoldedSum {
   }
 
  private:
-  static HWY_INLINE int At(int i) {
-    return i / kWidth * kTileStride<T> + i % kWidth * static_cast<int>(hn::Lanes(D()));
-  }
-
   HWY_INLINE void Fold() {
     const D d;
     if (plain_ == partial_) {
       T *const to_high = high_, *const to_low = low_;
       for (int row = 0; row < kGroup; ++row) {
         Unrolled<kWidth>([&](auto v) HWY_ATTR {
-          const int at = At(row * kWidth + v);
+          const int at = InTile<T, kWidth>(row * kWidth + v);
           V high = hn::Load(d, to_high + at), low = hn::Load(d, to_low + at);
           logsum::HWY_NAMESPACE::Accumulate(high, low, hn::Load(d, partial_ + at));
           hn::Store(high, d, to_high + at);

@@ -30,8 +30,8 @@ inline constexpr int kArgmaxRows = kManyRegisters ? 4 : 2;
 template <class T, int kGroup, int kWidth, bool kIndexed>
 HWY_NOINLINE void MaxPlusGroup(const T* HWY_RESTRICT left, std::int64_t step,
                                const T* HWY_RESTRICT right, std::int64_t depth,
-                               T* HWY_RESTRICT best, Integer<T>* HWY_RESTRICT argmax,
-                               Integer<T> k0, bool first) {
+                               T* HWY_RESTRICT best, Integer<T>* HWY_RESTRICT argmax, Integer<T> k0,
+                               bool first) {
   const hn::ScalableTag<T> d;
   const hn::RebindToSigned<decltype(d)> di;
   using V = hn::Vec<decltype(d)>;
@@ -39,14 +39,13 @@ HWY_NOINLINE void MaxPlusGroup(const T* HWY_RESTRICT left, std::int64_t step,
   const int lanes = static_cast<int>(hn::Lanes(d));
   V largest[kGroup * kWidth];
   VI index[kGroup * kWidth];
-  const auto in_tile = [&](int i) { return i / kWidth * kTileStride<T> + i % kWidth * lanes; };
   Unrolled<kGroup * kWidth>([&](auto i) HWY_ATTR {
     if (first) {
       largest[i] = hn::Set(d, -std::numeric_limits<T>::infinity());
       if constexpr (kIndexed) index[i] = hn::Set(di, k0);
     } else {
-      largest[i] = hn::Load(d, best + in_tile(i));
-      if constexpr (kIndexed) index[i] = hn::Load(di, argmax + in_tile(i));
+      largest[i] = hn::Load(d, best + InTile<T, kWidth>(i));
+      if constexpr (kIndexed) index[i] = hn::Load(di, argmax + InTile<T, kWidth>(i));
     }
   });
   VI now = hn::Set(di, k0);
@@ -72,8 +71,8 @@ HWY_NOINLINE void MaxPlusGroup(const T* HWY_RESTRICT left, std::int64_t step,
     }
   }
   Unrolled<kGroup * kWidth>([&](auto i) HWY_ATTR {
-    hn::Store(largest[i], d, best + in_tile(i));
-    if constexpr (kIndexed) hn::Store(index[i], di, argmax + in_tile(i));
+    hn::Store(largest[i], d, best + InTile<T, kWidth>(i));
+    if constexpr (kIndexed) hn::Store(index[i], di, argmax + InTile<T, kWidth>(i));
   });
 }
 
@@ -82,12 +81,9 @@ template <class T>
 HWY_INLINE void MaxPlus(const T* left, int rows, const T* right, int vectors, std::int64_t depth,
                         T* best, bool first) {
   const std::int64_t step = std::int64_t{rows} * kChunk;
-  ForRowGroups<kMaxRows>(rows, 0, [&](auto group, int row) HWY_ATTR {
-    const auto run = [&](auto width) HWY_ATTR {
-      MaxPlusGroup<T, group, width, false>(left + row * kChunk, step, right, depth,
-                                           best + row * kTileStride<T>, nullptr, 0, first);
-    };
-    ForWidth(vectors, run);
+  ForRowGroups<kMaxRows>(rows, vectors, 0, [&](auto group, auto width, int row) HWY_ATTR {
+    MaxPlusGroup<T, group, width, false>(left + row * kChunk, step, right, depth,
+                                         best + row * kTileStride<T>, nullptr, 0, first);
   });
 }
 
@@ -97,13 +93,10 @@ template <class T>
 HWY_INLINE void MaxPlus(const T* left, int rows, const T* right, int vectors, std::int64_t depth,
                         T* best, Integer<T>* argmax, Integer<T> k0, bool first) {
   const std::int64_t step = std::int64_t{rows} * kChunk;
-  ForRowGroups<kArgmaxRows>(rows, 0, [&](auto group, int row) HWY_ATTR {
-    const auto run = [&](auto width) HWY_ATTR {
-      const std::int64_t at = row * kTileStride<T>;
-      MaxPlusGroup<T, group, width, true>(left + row * kChunk, step, right, depth, best + at,
-                                          argmax + at, k0, first);
-    };
-    ForWidth(vectors, run);
+  ForRowGroups<kArgmaxRows>(rows, vectors, 0, [&](auto group, auto width, int row) HWY_ATTR {
+    const std::int64_t at = row * kTileStride<T>;
+    MaxPlusGroup<T, group, width, true>(left + row * kChunk, step, right, depth, best + at,
+                                        argmax + at, k0, first);
   });
 }
 

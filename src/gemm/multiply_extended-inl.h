@@ -4,8 +4,8 @@
 // integer of T's size (core/extended-inl.h says what they may be: zero is fraction 0 with exponent
 // kZeroExponent, others |exponent| <= 2^27, NaN a NaN fraction). A value of the tile is
 // (high + low) 2^exponent, its exponent the largest that a term has; terms below 2^-125 (2^-1021)
-// of 2^exponent may be flushed to 0, as others are not. Scaling is exact, so each term meets one rounding, as in Multiply (two on
-// targets without fused multiply-add), and the chains are as long.
+// of 2^exponent may be flushed to 0, as others are not. Scaling is exact, so each term meets one
+// rounding, as in Multiply (two on targets without fused multiply-add), and the chains are as long.
 //
 // Two passes over the depth given, one for exponents and one for sums: callers bring panels block
 // by block that stay in the second-level cache.
@@ -69,8 +69,7 @@ HWY_NOINLINE void RaiseExponents(const Integer<T>* HWY_RESTRICT left, std::int64
   using VI = hn::Vec<decltype(di)>;
   const int lanes = static_cast<int>(hn::Lanes(d));
   VI largest[kGroup * kWidth];
-  Unrolled<kGroup * kWidth>([&](auto i)
-                                HWY_ATTR { largest[i] = hn::Set(di, 2 * kZeroExponent); });
+  Unrolled<kGroup * kWidth>([&](auto i) HWY_ATTR { largest[i] = hn::Set(di, 2 * kZeroExponent); });
   for (std::int64_t k = 0; k < depth; k += kChunk, left += step) {
     const Integer<T>* const end = left + std::min<std::int64_t>(kChunk, depth - k);
     for (const Integer<T>* at = left; at != end; ++at, right += kWidth * lanes) {
@@ -86,18 +85,18 @@ HWY_NOINLINE void RaiseExponents(const Integer<T>* HWY_RESTRICT left, std::int64
     }
   }
   Unrolled<kGroup * kWidth>([&](auto i) HWY_ATTR {
-    const int offset = i / kWidth * kTileStride<T> + i % kWidth * lanes;
+    const int at = InTile<T, kWidth>(i);
     VI raised = largest[i];
     if (!first) {
-      const VI old = hn::Load(di, exponent + offset);
+      const VI old = hn::Load(di, exponent + at);
       raised = LargerExponent(di, raised, old);
       const VI field = hn::Add(hn::Sub(old, raised), hn::Set(di, ExpConstants<T>::kExponentBias));
-      const auto power = logsum::HWY_NAMESPACE::PowerFromField(
-          d, LargerExponent(di, field, hn::Zero(di)));
-      hn::Store(hn::Mul(hn::Load(d, high + offset), power), d, high + offset);
-      hn::Store(hn::Mul(hn::Load(d, low + offset), power), d, low + offset);
+      const auto power =
+          logsum::HWY_NAMESPACE::PowerFromField(d, LargerExponent(di, field, hn::Zero(di)));
+      hn::Store(hn::Mul(hn::Load(d, high + at), power), d, high + at);
+      hn::Store(hn::Mul(hn::Load(d, low + at), power), d, low + at);
     }
-    hn::Store(raised, di, exponent + offset);
+    hn::Store(raised, di, exponent + at);
   });
 }
 
@@ -114,8 +113,8 @@ HWY_NOINLINE void SumExtended(ExtendedPanel<T> left, std::int64_t step, Extended
   const int lanes = static_cast<int>(hn::Lanes(d));
   VI base[kGroup * kWidth];
   Unrolled<kGroup * kWidth>([&](auto i) HWY_ATTR {
-    const int offset = i / kWidth * kTileStride<T> + i % kWidth * lanes;
-    base[i] = hn::Sub(hn::Load(di, exponent + offset), hn::Set(di, kBias));
+    const int at = InTile<T, kWidth>(i);
+    base[i] = hn::Sub(hn::Load(di, exponent + at), hn::Set(di, kBias));
   });
   FoldedSum<T, kGroup, kWidth> total(high, low, first);
   std::int64_t k = 0;
@@ -158,16 +157,13 @@ HWY_INLINE void MultiplyExtended(const T* left_fraction, const Integer<T>* left_
                                  int vectors, std::int64_t depth, T* high, T* low,
                                  Integer<T>* exponent, bool first) {
   const std::int64_t step = std::int64_t{rows} * kChunk;
-  ForRowGroups<kExtendedRows>(rows, 0, [&](auto group, int row) HWY_ATTR {
-    const auto run = [&](auto width) HWY_ATTR {
-      const std::int64_t at = row * kTileStride<T>;
-      const ExtendedPanel<T> left{left_fraction + row * kChunk, left_exponent + row * kChunk};
-      RaiseExponents<T, group, width>(left.exponent, step, right_exponent, depth, high + at,
-                                      low + at, exponent + at, first);
-      SumExtended<T, group, width, false>(left, step, {right_fraction, right_exponent}, depth,
-                                          exponent + at, high + at, low + at, first);
-    };
-    ForWidth(vectors, run);
+  ForRowGroups<kExtendedRows>(rows, vectors, 0, [&](auto group, auto width, int row) HWY_ATTR {
+    const std::int64_t at = row * kTileStride<T>;
+    const ExtendedPanel<T> left{left_fraction + row * kChunk, left_exponent + row * kChunk};
+    RaiseExponents<T, group, width>(left.exponent, step, right_exponent, depth, high + at, low + at,
+                                    exponent + at, first);
+    SumExtended<T, group, width, false>(left, step, {right_fraction, right_exponent}, depth,
+                                        exponent + at, high + at, low + at, first);
   });
 }
 
@@ -181,14 +177,11 @@ HWY_INLINE void MultiplyExtendedAt(const T* left_fraction, const Integer<T>* lef
                                    std::int64_t depth, const Integer<T>* exponent, T* high, T* low,
                                    bool first) {
   const std::int64_t step = std::int64_t{rows} * kChunk;
-  ForRowGroups<kExtendedRows>(rows, 0, [&](auto group, int row) HWY_ATTR {
-    const auto run = [&](auto width) HWY_ATTR {
-      const std::int64_t at = row * kTileStride<T>;
-      const ExtendedPanel<T> left{left_fraction + row * kChunk, left_exponent + row * kChunk};
-      SumExtended<T, group, width, true>(left, step, {right_fraction, right_exponent}, depth,
-                                         exponent + at, high + at, low + at, first);
-    };
-    ForWidth(vectors, run);
+  ForRowGroups<kExtendedRows>(rows, vectors, 0, [&](auto group, auto width, int row) HWY_ATTR {
+    const std::int64_t at = row * kTileStride<T>;
+    const ExtendedPanel<T> left{left_fraction + row * kChunk, left_exponent + row * kChunk};
+    SumExtended<T, group, width, true>(left, step, {right_fraction, right_exponent}, depth,
+                                       exponent + at, high + at, low + at, first);
   });
 }
 

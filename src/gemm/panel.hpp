@@ -16,8 +16,7 @@
 
 namespace logsum::gemm {
 
-// Terms in a chunk. Numbers below 2^24 in float32: 32 equal terms in one chain lose at most
-// 5.3e-7 of their sum (multiply-inl.h).
+// Terms in a chunk, and in a chain of additions; multiply-inl.h says what another number would do.
 inline constexpr int kChunk = 32;
 
 inline constexpr int kPanelAlign = 128;

@@ -31,7 +31,9 @@ inline constexpr bool kManyRegisters = HWY_TARGET <= HWY_AVX3;  // better target
 // 14 x 2 sums, two vectors of the right panel and a broadcast of the left fill 32 registers, 6 x 2
 // fill 16 (15). Without fused multiply-adds and loads that broadcast, products need registers too.
 template <class T>
-inline constexpr int kRows = kManyRegisters ? 14 : HWY_NATIVE_FMA ? 6 : 4;
+inline constexpr int kRows = kManyRegisters   ? 14
+                             : HWY_NATIVE_FMA ? 6
+                                              : 4;
 inline constexpr int kVectors = 2;
 
 // The signed integer of T's size: exponents and indices.
@@ -39,7 +41,7 @@ template <class T>
 using Integer = hn::TFromD<hn::RebindToSigned<hn::ScalableTag<T>>>;
 
 template <class T>
-inline constexpr int kTileStride = kVectors * static_cast<int>(hn::MaxLanes(hn::ScalableTag<T>()));
+inline constexpr int kTileStride = kVectors* static_cast<int>(hn::MaxLanes(hn::ScalableTag<T>()));
 
 template <class F, int... kIndices>
 HWY_INLINE void UnrolledOver(std::integer_sequence<int, kIndices...>, const F& f) {
@@ -53,25 +55,30 @@ HWY_INLINE void Unrolled(const F& f) {
   UnrolledOver(std::make_integer_sequence<int, kCount>(), f);
 }
 
-// Cuts `rows` rows into groups of compile-time sizes, the largest first: kMost, then powers of two.
-// f(group, row) gets the size as an integral constant and the group's first row.
-template <int kMost, class F>
-HWY_INLINE void ForRowGroups(int rows, int row, const F& f) {
-  for (; rows - row >= kMost; row += kMost) f(std::integral_constant<int, kMost>(), row);
-  if constexpr (kMost > 1) {
-    constexpr int kNext = kMost > 8 ? 8 : kMost > 4 ? 4 : kMost > 2 ? 2 : 1;
-    ForRowGroups<kNext>(rows, row, f);
-  }
+// Where vector i of a group of rows, kWidth vectors each, lies in a tile.
+template <class T, int kWidth>
+HWY_INLINE int InTile(int i) {
+  return i / kWidth * kTileStride<T> +
+         i % kWidth * static_cast<int>(hn::Lanes(hn::ScalableTag<T>()));
 }
 
-// f(vectors) with the number as an integral constant.
-template <class F>
-HWY_INLINE void ForWidth(int vectors, const F& f) {
+// Cuts a tile into groups of rows of compile-time sizes, the largest first: kMost, then powers of
+// two. f(group, width, row) gets a group's rows and vectors as integral constants and its first
+// row.
+template <int kMost, class F>
+HWY_INLINE void ForRowGroups(int rows, int vectors, int row, const F& f) {
   static_assert(kVectors == 2);
-  if (vectors == 1) {
-    f(std::integral_constant<int, 1>());
-  } else {
-    f(std::integral_constant<int, 2>());
+  using Group = std::integral_constant<int, kMost>;
+  for (; rows - row >= kMost; row += kMost) {
+    if (vectors == 1) {
+      f(Group(), std::integral_constant<int, 1>(), row);
+    } else {
+      f(Group(), std::integral_constant<int, 2>(), row);
+    }
+  }
+  if constexpr (kMost > 1) {
+    constexpr int kNext = kMost > 8 ? 8 : kMost > 4 ? 4 : kMost > 2 ? 2 : 1;
+    ForRowGroups<kNext>(rows, vectors, row, f);
   }
 }
 

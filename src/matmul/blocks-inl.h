@@ -59,8 +59,10 @@ void PackLeftGroup(const Packing<Real>& packing, Real* scratch, const PanelGroup
   for (std::int64_t p = 0; p < NumPanels(group.lines, kLeftLines<Real>); ++p) {
     const Span lines = PanelLines(group.lines, kLeftLines<Real>, p);
     const Lines<Real> facts = group.facts.At(p * kLeftLines<Real>);
-    SurveyLeft(packing, lines, scratch, facts);
-    PackLeft(packing, lines, scratch, LeftPanel(group, p, packing.depth), facts);
+    const int rows = static_cast<int>(lines.count);
+    const PanelTerms<Real, true> terms(packing, lines, rows, scratch);
+    SurveyLeft(packing, rows, terms, facts);
+    PackLeft(packing, rows, terms, LeftPanel(group, p, packing.depth), facts);
   }
 }
 
@@ -71,8 +73,9 @@ void PackRightGroup(const Packing<Real>& packing, Real* scratch, const PanelGrou
     const Span lines = PanelLines(group.lines, width, p);
     const std::int64_t padded = VectorsFor<Real>(lines.count) * kLanes<Real>;
     const Lines<Real> facts = group.facts.At(p * width);
-    SurveyRight(packing, lines, padded, scratch, facts);
-    PackRight(packing, lines, padded, scratch, RightPanel(group, p, packing.depth), facts);
+    const PanelTerms<Real, false> terms(packing, lines, padded, scratch);
+    SurveyRight(packing, padded, terms, facts);
+    PackRight(packing, padded, terms, RightPanel(group, p, packing.depth), facts);
   }
 }
 

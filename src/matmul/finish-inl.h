@@ -7,6 +7,7 @@
 #define LOGSUM_MATMUL_FINISH_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
@@ -61,6 +62,8 @@ HWY_INLINE V TimesPowerOfTwo(D d, V y, V e) {
     const V field = hn::Add(hn::Min(hn::Max(n, hn::Neg(bias)), bias), bias);
     return PowerFromField(d, hn::ConvertTo(di, field));
   };
+  const V normal = hn::Set(d, T{C::kExponentBias - 1});
+  if (hn::AllTrue(d, hn::Le(hn::Abs(e), normal))) return hn::Mul(y, power(e));
   const V half = hn::Round(hn::Mul(e, hn::Set(d, T{0.5})));
   return hn::Mul(hn::Mul(y, power(half)), power(hn::Sub(e, half)));
 }
@@ -76,6 +79,21 @@ struct ScaledTile {
   int bias;
 };
 
+// Whether nothing at all can be missing from a tile's sums.
+template <class Real>
+bool IsWhole(const ScaledTile<Real>& scaled) {
+  const auto largest = [](const Real* values, Span span) {
+    return *std::max_element(values, values + span.count);
+  };
+  const auto smallest = [](const Real* values, Span span) {
+    return *std::min_element(values, values + span.count);
+  };
+  const Span rows = scaled.tile.rows, columns = scaled.tile.columns;
+  return largest(scaled.rows.lost, rows) == 0 && largest(scaled.columns.lost, columns) == 0 &&
+         smallest(scaled.rows.smallest, rows) * smallest(scaled.columns.smallest, columns) >=
+             ScalingLimits<Real>::kTiny;
+}
+
 // Writes the logarithms of a forward tile. True if an entry is uncertain: the tile is then computed
 // again by a better rung, and what was written is overwritten.
 template <class Real>
@@ -85,6 +103,7 @@ bool FinishSums(const Plan& plan, const ScaledTile<Real>& scaled) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
   SumRows<Real> results(plan);
+  const bool whole = IsWhole(scaled);
   bool uncertain = false;
   for (std::int64_t r = 0; r < scaled.tile.rows.count; ++r) {
     const Lines<Real> row = scaled.rows.At(r);
@@ -92,10 +111,13 @@ bool FinishSums(const Plan& plan, const ScaledTile<Real>& scaled) {
     for (std::int64_t c = 0; c < scaled.tile.columns.count; c += lanes) {
       const V sum = hn::Add(hn::Load(d, scaled.high + r * kStride + c),
                             hn::Load(d, scaled.low + r * kStride + c));
-      const V lost = LostMass(d, *row.lost, *row.smallest, hn::LoadU(d, scaled.columns.lost + c),
-                              hn::LoadU(d, scaled.columns.smallest + c),
-                              static_cast<Real>(scaled.depth));
-      uncertain |= !hn::AllFalse(d, IsUncertain(d, sum, lost));
+      V lost = hn::Zero(d);
+      if (!whole) {
+        lost = LostMass(d, *row.lost, *row.smallest, hn::LoadU(d, scaled.columns.lost + c),
+                        hn::LoadU(d, scaled.columns.smallest + c),
+                        static_cast<Real>(scaled.depth));
+        uncertain |= !hn::AllFalse(d, IsUncertain(d, sum, lost));
+      }
       const V exponent = hn::Add(hn::LoadU(d, scaled.columns.scale + c), hn::Set(d, shift));
       results.Put(d, c, sum, exponent, lost);
     }
@@ -144,6 +166,7 @@ bool FinishMeans(const Plan& plan, const ScaledTile<Real>& scaled) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
   const TargetRows<Real> target(plan, scaled.tile);
+  const bool whole = IsWhole(scaled);
   HWY_ALIGN Real means[kStride];
   bool uncertain = false;
   for (std::int64_t r = 0; r < scaled.tile.rows.count; ++r) {
@@ -152,13 +175,17 @@ bool FinishMeans(const Plan& plan, const ScaledTile<Real>& scaled) {
     for (std::int64_t c = 0; c < scaled.tile.columns.count; c += lanes) {
       const V sum = hn::Add(hn::Load(d, scaled.high + r * kStride + c),
                             hn::Load(d, scaled.low + r * kStride + c));
-      const V lost = LostMass(d, *row.lost, *row.smallest, hn::LoadU(d, scaled.columns.lost + c),
-                              hn::LoadU(d, scaled.columns.smallest + c),
-                              static_cast<Real>(scaled.depth));
       const auto factor = FactorOfTarget(d, target.kind(), target.blocks(), r, c);
       const V own = hn::Add(hn::LoadU(d, scaled.columns.scale + c), hn::Set(d, shift));
       const V exponent = hn::Add(own, factor.exponent);
       hn::Store(TimesPowerOfTwo(d, hn::Mul(sum, factor.fraction), exponent), d, means + c);
+      if (whole) {
+        uncertain |= !hn::AllFalse(d, factor.outside);
+        continue;
+      }
+      const V lost = LostMass(d, *row.lost, *row.smallest, hn::LoadU(d, scaled.columns.lost + c),
+                              hn::LoadU(d, scaled.columns.smallest + c),
+                              static_cast<Real>(scaled.depth));
       // Twice for the fraction. +inf times 2^-big is not certain either.
       const V missing = TimesPowerOfTwo(d, hn::Add(lost, lost), exponent);
       const V weight = WeightOfEntry(d, plan, row, scaled.columns, c);

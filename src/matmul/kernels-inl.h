@@ -21,7 +21,7 @@ const KernelTable<Real>* Table() {
   static constexpr KernelTable<Real> table = {
       .left_lines = kLeftLines<Real>,
       .right_lines = kRightLines<Real>,
-      .scratch = PackScratch<Real>(),
+      .scratch = kPackScratch,
       .pack_left = PackLeftGroup<Real>,
       .pack_right = PackRightGroup<Real>,
       .multiply = MultiplyGroups<Real>,

@@ -6,6 +6,7 @@
 #define LOGSUM_MATMUL_LINES_INL_H_
 #endif
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -72,35 +73,56 @@ struct Extremes {
   }
 };
 
-// Turns the extremes of a line into its facts.
+// Turns the extremes of `count` lines into their facts. The arrays may be read to whole vectors.
 template <class Real>
-inline void DescribeLine(const Packing<Real>& packing, Real top, Real bottom, Real mass, Real peak,
-                         const Lines<Real>& line) {
+void DescribeLines(const Packing<Real>& packing, const Real* tops, const Real* bottoms,
+                   const Real* masses, const Real* peaks, std::int64_t count,
+                   const Lines<Real>& facts) {
+  using D = hn::ScalableTag<Real>;
+  using V = hn::Vec<D>;
   using Limits = ScalingLimits<Real>;
   using C = ExpConstants<Real>;
-  constexpr Real kInf = std::numeric_limits<Real>::infinity();
-  *line.top = top;
-  *line.bottom = bottom;
-  *line.scale = 0;
-  *line.lost = 0;
-  *line.smallest = 1;
-  *line.mass = packing.kind.has_weight ? mass : Real{1};
-  *line.peak = packing.kind.has_weight ? peak : Real{1};
-  if (top == -kInf) return;  // zeros only
-  if (!(std::abs(top) <= Limits::kDomain)) {
-    *line.lost = kInf;
-    return;
+  const D d;
+  const hn::RebindToSigned<D> di;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const V one = hn::Set(d, Real{1}), zero = hn::Zero(d);
+  const V infinity = hn::Set(d, std::numeric_limits<Real>::infinity());
+  const Real bias = static_cast<Real>(packing.bias);
+  const V range = hn::Set(d, bias - static_cast<Real>(Limits::kSmallestExponent));
+  const V flushed = hn::Set(
+      d, std::ldexp(static_cast<Real>(packing.depth) * 2 * Limits::kTiny, packing.bias + 2));
+  HWY_ALIGN Real scale[hn::MaxLanes(d)], lost[hn::MaxLanes(d)], smallest[hn::MaxLanes(d)];
+  for (std::int64_t i = 0; i < count; i += lanes) {
+    const V top = hn::LoadU(d, tops + i), bottom = hn::LoadU(d, bottoms + i);
+    const auto inside = hn::Le(hn::Abs(top), hn::Set(d, Limits::kDomain));
+    const auto empty = hn::Eq(top, hn::Neg(infinity));  // zeros only
+    hn::Store(hn::IfThenElseZero(inside, logsum::HWY_NAMESPACE::ExponentOf(d, top)), d, scale);
+    // Two binades for the rounding of levels and exponents, one for a mantissa below two.
+    const V spread = hn::MulAdd(hn::Sub(top, bottom), hn::Set(d, C::kLog2E), hn::Set(d, Real{3}));
+    const auto fits = hn::Le(spread, range);
+    V missing = hn::IfThenElse(fits, zero, flushed);
+    missing = hn::IfThenElse(inside, missing, hn::IfThenElse(empty, zero, infinity));
+    hn::Store(missing, d, lost);
+    // Within the range: 2^(bias - 1 - spread), rounded down to a power of two.
+    const V exponent = hn::Sub(hn::Set(d, bias - 2), hn::IfThenElseZero(fits, spread));
+    const V field = hn::Add(exponent, hn::Set(d, Real{C::kExponentBias}));
+    const V power = logsum::HWY_NAMESPACE::PowerFromField(
+        d, hn::ConvertTo(di, hn::Max(field, one)));
+    const V least = hn::IfThenElse(fits, power, hn::Set(d, Limits::kTiny));
+    hn::Store(hn::IfThenElse(inside, least, one), d, smallest);
+    const std::int64_t some = std::min(lanes, count - i);
+    std::copy_n(scale, some, facts.scale + i);
+    std::copy_n(lost, some, facts.lost + i);
+    std::copy_n(smallest, some, facts.smallest + i);
   }
-  const hn::CappedTag<Real, 1> d1;
-  *line.scale = hn::GetLane(logsum::HWY_NAMESPACE::ExponentOf(d1, hn::Set(d1, top)));
-  // Two binades for the rounding of levels and exponents, one for a mantissa below two.
-  const Real spread = (top - bottom) * C::kLog2E + 3;
-  if (spread > static_cast<Real>(packing.bias - Limits::kSmallestExponent)) {
-    const Real flushed = 2 * Limits::kTiny;
-    *line.lost = std::ldexp(static_cast<Real>(packing.depth) * flushed, packing.bias + 2);
-    *line.smallest = Limits::kTiny;
+  std::copy_n(tops, count, facts.top);
+  std::copy_n(bottoms, count, facts.bottom);
+  if (packing.kind.has_weight) {
+    std::copy_n(masses, count, facts.mass);
+    std::copy_n(peaks, count, facts.peak);
   } else {
-    *line.smallest = std::ldexp(Real{1}, packing.bias - static_cast<int>(spread) - 1);
+    std::fill_n(facts.mass, count, Real{1});
+    std::fill_n(facts.peak, count, Real{1});
   }
 }
 

@@ -25,13 +25,10 @@ namespace logsum::matmul::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using logsum::HWY_NAMESPACE::ExpScaled;
 
-// Depths that are staged at a time, and elements of scratch that packing needs.
+// Elements of scratch that packing needs: an operand whose memory cannot be used as it stands is
+// copied there, whole panels at once where they fit, else by so many depth indices.
+inline constexpr std::int64_t kPackScratch = 49152;
 inline constexpr std::int64_t kLeftStage = 256, kRightStage = 64;
-template <class Real>
-constexpr std::int64_t PackScratch() {
-  return 3 * std::max(kLeftStage * gemm::HWY_NAMESPACE::kRows<Real>,
-                      kRightStage * gemm::HWY_NAMESPACE::kTileStride<Real>);
-}
 
 // Views the blocks of all sources that an operand has.
 template <class Real, class View>
@@ -61,36 +58,57 @@ HWY_INLINE V ScaledTerm(D d, const TermKind& kind, const Term<D>& term, V shift,
   return y;
 }
 
-// The blocks of the left operand's lines, stage after stage: body(depth, blocks), rows by line.
-template <class Real, class Body>
-HWY_INLINE void ForEachLeftStage(const Packing<Real>& packing, Span lines, Real* scratch,
-                                 const Body& body) {
-  const hn::ScalableTag<Real> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  for (std::int64_t k0 = 0; k0 < packing.depth; k0 += kLeftStage) {
-    const Span depth{k0, std::min(kLeftStage, packing.depth - k0)};
-    body(depth, ViewTerms(*packing.operand, scratch, lines.count * kLeftStage,
-                          [&](const Source& source, Real* space) {
-                            return ViewBlock(source, packing.batch, source.outer, lines,
-                                             source.inner, depth, lanes, space, kLeftStage);
-                          }));
+// The lines of a panel, for going over them more than once: blocks with lines along the rows for a
+// left operand, depth along the rows for a right one, repeated to `width` lines.
+template <class Real, bool kIsLeft>
+class PanelTerms {
+ public:
+  PanelTerms(const Packing<Real>& packing, Span lines, std::int64_t width, Real* scratch)
+      : packing_(packing), lines_(lines), width_(width), scratch_(scratch) {
+    const std::int64_t sources = 1 + packing.kind.has_residual + packing.kind.has_weight;
+    constexpr std::int64_t kLanes = hn::MaxLanes(hn::ScalableTag<Real>());
+    const std::int64_t padded = (packing.depth + kLanes - 1) / kLanes * kLanes;
+    whole_ = sources * width * padded <= kPackScratch;
+    stage_ = whole_ ? padded : kIsLeft ? kLeftStage : kRightStage;
+    if (whole_) blocks_ = View({0, packing.depth});
   }
-}
 
-// Likewise of the right operand, rows by depth, repeated to whole vectors.
-template <class Real, class Body>
-HWY_INLINE void ForEachRightStage(const Packing<Real>& packing, Span lines, std::int64_t width,
-                                  Real* scratch, const Body& body) {
-  constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
-  for (std::int64_t k0 = 0; k0 < packing.depth; k0 += kRightStage) {
-    const Span depth{k0, std::min(kRightStage, packing.depth - k0)};
-    body(depth, ViewTerms(*packing.operand, scratch, kRightStage * kStride,
-                          [&](const Source& source, Real* space) {
-                            return ViewBlock(source, packing.batch, source.inner, depth,
-                                             source.outer, lines, width, space, kStride);
-                          }));
+  // body(depth, blocks), stage after stage.
+  template <class Body>
+  HWY_INLINE void ForEach(const Body& body) const {
+    if (whole_) {
+      if (packing_.depth > 0) body(Span{0, packing_.depth}, blocks_);
+      return;
+    }
+    for (std::int64_t k0 = 0; k0 < packing_.depth; k0 += stage_) {
+      const Span depth{k0, std::min(stage_, packing_.depth - k0)};
+      body(depth, View(depth));
+    }
   }
-}
+
+ private:
+  TermBlocks<Real> View(Span depth) const {
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<Real>()));
+    return ViewTerms(*packing_.operand, scratch_, width_ * stage_,
+                     [&](const Source& source, Real* space) {
+                       if constexpr (kIsLeft) {
+                         return ViewBlock(source, packing_.batch, source.outer, lines_,
+                                          source.inner, depth, lanes, space, stage_);
+                       } else {
+                         return ViewBlock(source, packing_.batch, source.inner, depth,
+                                          source.outer, lines_, width_, space, width_);
+                       }
+                     });
+  }
+
+  const Packing<Real>& packing_;
+  const Span lines_;
+  const std::int64_t width_;
+  Real* const scratch_;
+  bool whole_;
+  std::int64_t stage_;
+  TermBlocks<Real> blocks_;
+};
 
 // The gauge at depth indices [k, k + lanes), or at k alone for all lanes.
 template <class D, class Real = hn::TFromD<D>, class V = hn::Vec<D>>
@@ -110,21 +128,20 @@ HWY_INLINE void GaugeAt(D d, const Packing<Real>& packing, std::int64_t k, V& sh
 
 // The facts of at most kRows lines of the left operand.
 template <class Real>
-void SurveyLeft(const Packing<Real>& packing, Span lines, Real* scratch,
+void SurveyLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, true>& terms,
                 const Lines<Real>& facts) {
   using D = hn::ScalableTag<Real>;
   const D d;
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const int rows = static_cast<int>(lines.count);
   constexpr int kMaxRows = gemm::HWY_NAMESPACE::kRows<Real>;
   HWY_ALIGN Real tops[kMaxRows * hn::MaxLanes(d)], bottoms[kMaxRows * hn::MaxLanes(d)];
   Real masses[kMaxRows] = {}, peaks[kMaxRows] = {};
+  constexpr int kLanes = hn::MaxLanes(d);
   std::fill_n(tops, kMaxRows * lanes, -std::numeric_limits<Real>::infinity());
   std::fill_n(bottoms, kMaxRows * lanes, std::numeric_limits<Real>::infinity());
   const auto survey = [&](auto&& add) {
-    ForEachLeftStage(packing, lines, scratch,
-                     [&](Span depth, const TermBlocks<Real>& blocks) HWY_ATTR {
+    terms.ForEach([&](Span depth, const TermBlocks<Real>& blocks) HWY_ATTR {
       for (int r = 0; r < rows; ++r) {
         Extremes<D> extremes(d);
         extremes.top = hn::Load(d, tops + r * lanes);
@@ -137,15 +154,21 @@ void SurveyLeft(const Packing<Real>& packing, Span lines, Real* scratch,
       }
     });
   };
-  const auto bottom_of = [&](int r) { return *std::min_element(bottoms + r * lanes, bottoms + (r + 1) * lanes); };
+  // What the lanes of each line have in common, side by side.
+  HWY_ALIGN Real top[kMaxRows + kLanes], bottom[kMaxRows + kLanes];
+  const auto reduce = [&]() HWY_ATTR {
+    for (int r = 0; r < rows; ++r) {
+      top[r] = hn::GetLane(hn::MaxOfLanes(d, hn::Load(d, tops + r * lanes)));
+      bottom[r] = hn::GetLane(hn::MinOfLanes(d, hn::Load(d, bottoms + r * lanes)));
+    }
+  };
   if (packing.IsPlain()) {
     survey([&](Extremes<D>& extremes, const TermBlocks<Real>& blocks, int r, Span, std::int64_t k)
                HWY_ATTR {
                  extremes.AddPlain(d, hn::LoadU(d, blocks.value.data + r * blocks.value.step + k));
                });
-    bool has_zero = false;
-    for (int r = 0; r < rows; ++r) has_zero |= bottom_of(r) == -std::numeric_limits<Real>::infinity();
-    if (has_zero) {
+    reduce();
+    if (*std::min_element(bottom, bottom + rows) == -std::numeric_limits<Real>::infinity()) {
       std::fill_n(bottoms, kMaxRows * lanes, std::numeric_limits<Real>::infinity());
       survey([&](Extremes<D>& extremes, const TermBlocks<Real>& blocks, int r, Span, std::int64_t k)
                  HWY_ATTR {
@@ -169,24 +192,20 @@ void SurveyLeft(const Packing<Real>& packing, Span lines, Real* scratch,
       }
     });
   }
-  for (int r = 0; r < rows; ++r) {
-    const Real top = *std::max_element(tops + r * lanes, tops + (r + 1) * lanes);
-    DescribeLine(packing, top, bottom_of(r), masses[r], peaks[r], facts.At(r));
-  }
+  reduce();
+  DescribeLines(packing, top, bottom, masses, peaks, rows, facts);
 }
 
 // Scaled exponentials of the lines surveyed, to `panel`.
 template <class Real>
-void PackLeft(const Packing<Real>& packing, Span lines, Real* scratch, Real* panel,
-              const Lines<Real>& facts) {
+void PackLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, true>& terms,
+              Real* panel, const Lines<Real>& facts) {
   using D = hn::ScalableTag<Real>;
   const D d;
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const int rows = static_cast<int>(lines.count);
   const bool plain = packing.IsPlain();
-  ForEachLeftStage(packing, lines, scratch, [&](Span depth, const TermBlocks<Real>& blocks)
-                                                HWY_ATTR {
+  terms.ForEach([&](Span depth, const TermBlocks<Real>& blocks) HWY_ATTR {
     for (int r = 0; r < rows; ++r) {
       const bool outside = facts.lost[r] == std::numeric_limits<Real>::infinity();
       const V scale = hn::Set(d, facts.scale[r] - static_cast<Real>(packing.bias));
@@ -211,8 +230,8 @@ void PackLeft(const Packing<Real>& packing, Span lines, Real* scratch, Real* pan
 
 // The facts of at most kTileStride lines of the right operand, `width` with those repeated.
 template <class Real>
-void SurveyRight(const Packing<Real>& packing, Span lines, std::int64_t width, Real* scratch,
-                 const Lines<Real>& facts) {
+void SurveyRight(const Packing<Real>& packing, std::int64_t width,
+                 const PanelTerms<Real, false>& terms, const Lines<Real>& facts) {
   using D = hn::ScalableTag<Real>;
   const D d;
   using V = hn::Vec<D>;
@@ -224,8 +243,7 @@ void SurveyRight(const Packing<Real>& packing, Span lines, std::int64_t width, R
     std::fill_n(bottoms, kStride, std::numeric_limits<Real>::infinity());
     std::fill_n(masses, kStride, Real{0});
     std::fill_n(peaks, kStride, Real{0});
-    ForEachRightStage(packing, lines, width, scratch,
-                      [&](Span depth, const TermBlocks<Real>& blocks) HWY_ATTR {
+    terms.ForEach([&](Span depth, const TermBlocks<Real>& blocks) HWY_ATTR {
       for (std::int64_t c = 0; c < width; c += lanes) {
         Extremes<D> extremes(d);
         extremes.top = hn::Load(d, tops + c);
@@ -262,15 +280,13 @@ void SurveyRight(const Packing<Real>& packing, Span lines, std::int64_t width, R
       }
     });
   }
-  for (std::int64_t c = 0; c < width; ++c) {
-    DescribeLine(packing, tops[c], bottoms[c], masses[c], peaks[c], facts.At(c));
-  }
+  DescribeLines(packing, tops, bottoms, masses, peaks, width, facts);
 }
 
 // Scaled exponentials of the lines surveyed, to `panel`.
 template <class Real>
-void PackRight(const Packing<Real>& packing, Span lines, std::int64_t width, Real* scratch,
-               Real* panel, const Lines<Real>& facts) {
+void PackRight(const Packing<Real>& packing, std::int64_t width,
+               const PanelTerms<Real, false>& terms, Real* panel, const Lines<Real>& facts) {
   using D = hn::ScalableTag<Real>;
   const D d;
   using V = hn::Vec<D>;
@@ -278,8 +294,7 @@ void PackRight(const Packing<Real>& packing, Span lines, std::int64_t width, Rea
   constexpr Real kInf = std::numeric_limits<Real>::infinity();
   const bool simple =
       packing.IsPlain() && *std::max_element(facts.lost, facts.lost + width) < kInf;
-  ForEachRightStage(packing, lines, width, scratch, [&](Span depth, const TermBlocks<Real>& blocks)
-                                                        HWY_ATTR {
+  terms.ForEach([&](Span depth, const TermBlocks<Real>& blocks) HWY_ATTR {
     for (std::int64_t c = 0; c < width; c += lanes) {
       const V scale = hn::Sub(hn::LoadU(d, facts.scale + c),
                               hn::Set(d, static_cast<Real>(packing.bias)));

@@ -32,6 +32,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Depth indices that are split at a time, so that all panels of a block and the states of its tiles
 // stay in the second level cache.
 inline constexpr std::int64_t kSplitDepth = 128;
+static_assert(3 * kSplitDepth * 32 <= kPackScratch);
 
 // Tiles of one block of lines, from their operands to their results.
 template <class Real>
@@ -49,7 +50,7 @@ class RepairBlock {
                        plan.is_mean},
         left_panels_(NumPanels(left, kLeftLines<Real>)),
         right_panels_(NumPanels(right, kRightLines<Real>)),
-        scratch_(Size(std::max(PackScratch<Real>(), 3 * kSplitDepth * kRightLines<Real>))),
+        scratch_(Size(kPackScratch)),
         facts_(Size(Lines<Real>::kArrays * (LeftPadded() + RightPadded()))),
         fractions_(Size((LeftPadded() + RightPadded()) * kSplitDepth)),
         exponents_(Size((LeftPadded() + RightPadded()) * kSplitDepth)),
@@ -123,11 +124,14 @@ class RepairBlock {
 
   void Survey() {
     for (std::int64_t p = 0; p < left_panels_; ++p) {
-      SurveyLeft(left_packing_, LeftLines(p), scratch_.get(), LeftFacts().At(p * kLeftLines<Real>));
+      const int rows = static_cast<int>(LeftLines(p).count);
+      const PanelTerms<Real, true> terms(left_packing_, LeftLines(p), rows, scratch_.get());
+      SurveyLeft(left_packing_, rows, terms, LeftFacts().At(p * kLeftLines<Real>));
     }
     for (std::int64_t p = 0; p < right_panels_; ++p) {
-      SurveyRight(right_packing_, RightLines(p), PaddedWidth(RightLines(p)), scratch_.get(),
-                  RightFacts().At(p * kRightLines<Real>));
+      const std::int64_t width = PaddedWidth(RightLines(p));
+      const PanelTerms<Real, false> terms(right_packing_, RightLines(p), width, scratch_.get());
+      SurveyRight(right_packing_, width, terms, RightFacts().At(p * kRightLines<Real>));
     }
   }
 

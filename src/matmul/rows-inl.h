@@ -64,7 +64,7 @@ class SumRows {
   template <class D, class V = hn::Vec<D>>
   HWY_INLINE void Put(D d, std::int64_t c, V sum, V exponent, V lost) {
     if (!has_residual_) {
-      const V result = logsum::HWY_NAMESPACE::LogScaled(d, sum, exponent);
+      const V result = logsum::HWY_NAMESPACE::LogScaledOfSum(d, sum, exponent);
       hn::Store(result, d, results_ + c);
       if (has_bound_) PutBound(d, c, result, sum, lost);
       return;

@@ -46,6 +46,8 @@ struct Side {
 // Elements of a group of streamed panels: with the panel that it meets, a part of a second level
 // cache.
 constexpr std::int64_t kGroupElements = 1 << 16;
+// Groups that there should be at least.
+constexpr std::int64_t kGroups = 16;
 // Batch entries whose operands have fewer elements than this are one task each.
 constexpr std::int64_t kSmallEntry = 1 << 16;
 // Work, in multiply-adds or so, that is worth waking another thread for.
@@ -69,12 +71,8 @@ class Product {
         shared_(plan.rows >= plan.columns ? right_ : left_),
         streamed_(plan.rows >= plan.columns ? left_ : right_),
         gauge_(plan) {
-    const std::int64_t panels = kGroupElements / std::max<std::int64_t>(1, streamed_.PanelSize());
-    streamed_.group_panels = std::max<std::int64_t>(1, std::min(panels, streamed_.Panels()));
-    // A few panels of the shared operand make a task of packing it.
-    shared_.group_panels = std::max<std::int64_t>(
-        1, std::min(kGroupElements / std::max<std::int64_t>(1, shared_.PanelSize()),
-                    shared_.Panels()));
+    streamed_.group_panels = GroupPanels(streamed_);
+    shared_.group_panels = GroupPanels(shared_);
     const double work = static_cast<double>(plan.batch) * static_cast<double>(plan.depth + 32) *
                         (static_cast<double>(plan.rows) * static_cast<double>(plan.columns) +
                          32 * static_cast<double>(plan.rows + plan.columns));
@@ -90,6 +88,13 @@ class Product {
   }
 
  private:
+  // As many panels as stay in the cache, but several groups for threads to share.
+  static std::int64_t GroupPanels(const Side& side) {
+    const std::int64_t fit = kGroupElements / std::max<std::int64_t>(1, side.PanelSize());
+    return std::clamp<std::int64_t>(CeilDiv(side.Panels(), kGroups), 1,
+                                    std::max<std::int64_t>(1, fit));
+  }
+
   Packing<Real> PackingOf(const Side& side, std::int64_t batch, const Gauge<Real>& gauge) const {
     const Operand& operand = side.is_left ? plan_.left : plan_.right;
     return {&operand,      TermKind(operand),

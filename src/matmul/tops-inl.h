@@ -27,14 +27,13 @@ void LineTops(const Packing<Real>& packing, Span lines, Real* scratch, Real* top
   constexpr Real kInf = std::numeric_limits<Real>::infinity();
   const hn::ScalableTag<Real> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  HWY_ALIGN Real largest[kLanes<Real>];
   for (std::int64_t begin = 0; begin < lines.count; begin += kLeftLines<Real>) {
     const Span some{lines.begin + begin, std::min(kLeftLines<Real>, lines.count - begin)};
     std::fill_n(tops + begin, some.count, -kInf);
-    ForEachLeftStage(packing, some, scratch, [&](Span depth, const TermBlocks<Real>& blocks)
-                                                 HWY_ATTR {
+    const PanelTerms<Real, true> terms(packing, some, some.count, scratch);
+    terms.ForEach([&](Span depth, const TermBlocks<Real>& blocks) HWY_ATTR {
       for (std::int64_t r = 0; r < some.count; ++r) {
-        auto top = hn::Set(d, -kInf);
+        auto top = hn::Set(d, tops[begin + r]);
         for (std::int64_t k = 0; k < depth.count; k += lanes) {
           auto shift = hn::Zero(d), cut = hn::Zero(d);
           GaugeAlong(d, packing, depth.begin + k, shift, cut);
@@ -42,9 +41,7 @@ void LineTops(const Packing<Real>& packing, Span lines, Real* scratch, Real* top
           const auto ln2 = hn::Set(d, ExpConstants<Real>::kLn2Hi);
           top = hn::Max(hn::Add(hn::MulAdd(shift, ln2, x), cut), top);
         }
-        hn::Store(top, d, largest);
-        tops[begin + r] =
-            std::max(tops[begin + r], *std::max_element(largest, largest + lanes));
+        tops[begin + r] = hn::GetLane(hn::MaxOfLanes(d, top));
       }
     });
   }
@@ -59,11 +56,33 @@ void DepthTops(const Packing<Real>& packing, const Real* line_tops, Span depth, 
   const hn::ScalableTag<Real> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::fill_n(tops, (depth.count + lanes - 1) / lanes * lanes, -kInf);
-  for (std::int64_t begin = 0; begin < lines; begin += kLeftLines<Real>) {
-    const Span some{begin, std::min(kLeftLines<Real>, lines - begin)};
-    for (std::int64_t k0 = 0; k0 < depth.count; k0 += kLeftStage) {
-      const Span stage{depth.begin + k0, std::min(kLeftStage, depth.count - k0)};
-      const auto blocks = ViewTerms(*packing.operand, scratch, some.count * kLeftStage,
+  const Operand& operand = *packing.operand;
+  // Without a base to take from every line, lines that lie side by side are reduced as they lie.
+  const bool lines_run = operand.value.outer.IsRun() && line_tops == nullptr;
+  const std::int64_t at_once = lines_run ? 8 * kRightLines<Real> : kLeftLines<Real>;
+  for (std::int64_t begin = 0; begin < lines; begin += at_once) {
+    const Span some{begin, std::min(at_once, lines - begin)};
+    const std::int64_t rounded = (some.count + lanes - 1) / lanes * lanes;
+    const std::int64_t stage_size = lines_run ? kPackScratch / 3 / rounded : kLeftStage;
+    for (std::int64_t k0 = 0; k0 < depth.count; k0 += stage_size) {
+      const Span stage{depth.begin + k0, std::min(stage_size, depth.count - k0)};
+      if (lines_run) {
+        const auto blocks = ViewTerms(operand, scratch, kPackScratch / 3,
+                                      [&](const Source& source, Real* space) {
+                                        return ViewBlock(source, packing.batch, source.inner,
+                                                         stage, source.outer, some, lanes, space,
+                                                         rounded);
+                                      });
+        for (std::int64_t k = 0; k < stage.count; ++k) {
+          auto top = hn::Set(d, tops[k0 + k]);
+          for (std::int64_t c = 0; c < some.count; c += lanes) {
+            top = hn::Max(LoadTerm(d, packing.kind, blocks, k, c).x, top);
+          }
+          tops[k0 + k] = hn::GetLane(hn::MaxOfLanes(d, top));
+        }
+        continue;
+      }
+      const auto blocks = ViewTerms(operand, scratch, some.count * kLeftStage,
                                     [&](const Source& source, Real* space) {
                                       return ViewBlock(source, packing.batch, source.outer, some,
                                                        source.inner, stage, lanes, space,

@@ -17,8 +17,15 @@ namespace {
 
 template <class T>
 Kernels<T> MakeKernels() {
-  return {kRows<T>, kVectors, static_cast<int>(hn::Lanes(hn::ScalableTag<T>())), kTileStride<T>,
-          &Multiply<T>, &MultiplyExtended<T>, &MultiplyExtendedAt<T>, &MaxPlus<T>, &MaxPlus<T>};
+  return {kRows<T>,
+          kVectors,
+          static_cast<int>(hn::Lanes(hn::ScalableTag<T>())),
+          kTileStride<T>,
+          &Multiply<T>,
+          &MultiplyExtended<T>,
+          &MultiplyExtendedAt<T>,
+          &MaxPlus<T>,
+          &MaxPlus<T>};
 }
 
 Target MakeTarget() {

@@ -39,8 +39,7 @@ constexpr std::int64_t kDepths[] = {0, 1, 31, 32, 33, 255, 256, 257, 513, 1024};
 template <class T>
 class Aligned {
  public:
-  Aligned(std::int64_t size, T value)
-      : lines_(static_cast<std::size_t>(size / kLine + 1)) {
+  Aligned(std::int64_t size, T value) : lines_(static_cast<std::size_t>(size / kLine + 1)) {
     std::fill(data(), data() + static_cast<std::ptrdiff_t>(lines_.size()) * kLine, value);
   }
   T* data() { return lines_[0].elements; }
@@ -161,7 +160,8 @@ class GemmTest : public testing::Test {
       n = is_zero ? kZeroExponent : Whole(-spread, spread);
     };
     for (std::int64_t k = 0; k < shape.depth; ++k) {
-      for (int r = 0; r < shape.rows; ++r) draw(pairs.fraction.Left(r, k), pairs.exponent.Left(r, k));
+      for (int r = 0; r < shape.rows; ++r)
+        draw(pairs.fraction.Left(r, k), pairs.exponent.Left(r, k));
       for (int c = 0; c < shape.width; ++c) {
         draw(pairs.fraction.Right(k, c), pairs.exponent.Right(k, c));
       }
@@ -234,8 +234,8 @@ TYPED_TEST(GemmTest, MultiplyMatchesWideSums) {
 TYPED_TEST(GemmTest, MultiplyOfConstants) {
   using T = TypeParam;
   constexpr double kConstantUnits = 11.8;
-  const std::vector<std::pair<T, T>> kWorstFound = {
-      {T(0x1.a2b204p+0), T(0x1.dd4e4cp+0)}, {T(0x1.6a8384p+0), T(0x1.13828ap+0)}};
+  const std::vector<std::pair<T, T>> kWorstFound = {{T(0x1.a2b204p+0), T(0x1.dd4e4cp+0)},
+                                                    {T(0x1.6a8384p+0), T(0x1.13828ap+0)}};
   for (const Target& target : Targets()) {
     const Kernels<T>& kernels = target.Get<T>();
     for (const std::int64_t depth : {32, 200, 256, 512, 1024}) {
@@ -271,6 +271,24 @@ TYPED_TEST(GemmTest, MultiplyOfConstants) {
       }
       EXPECT_LE(worst / kUnit<T>, kConstantUnits);
     }
+  }
+}
+
+// The other extreme: one large term first, and every later one lost beside it.
+TYPED_TEST(GemmTest, MultiplyOfOneLargeTerm) {
+  using T = TypeParam;
+  const T lost = static_cast<T>(kUnit<T>) * (1 - std::numeric_limits<T>::epsilon());
+  for (const Target& target : Targets()) {
+    SCOPED_TRACE(target.name);
+    const Kernels<T>& kernels = target.Get<T>();
+    Panels<T> panels({1, 1, kernels.lanes, kChunk});
+    panels.Fill([] { return T{1}; });
+    for (std::int64_t k = 1; k < kChunk; ++k) panels.Left(0, k) = lost;
+    Aligned<T> high = this->Tile(kernels), low = this->Tile(kernels);
+    kernels.multiply(panels.left.data(), 1, panels.right.data(), 1, kChunk, high.data(), low.data(),
+                     true);
+    EXPECT_NEAR(Wide<T>{high[0]} + Wide<T>{low[0]}, 1 + (kChunk - 1) * Wide<T>{lost},
+                kUnitsLost * kUnit<T>);
   }
 }
 

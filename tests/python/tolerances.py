@@ -107,15 +107,18 @@ SIGNED_SUM = Tolerance(
 )
 PRODUCT = Tolerance(
     "product",
-    "half an ulp of the result, and the roundings of up to 512 products inside the logarithm",
+    "half an ulp of the result, which float32 rounds by way of float64, and the roundings of up to "
+    "512 products inside the logarithm",
     absolute=(1e-6, 2e-15),
+    relative=2.0**-28,
 )
-LONG_PRODUCT = Tolerance(
-    "long product",
-    "the same for up to 4096 products",
+LONG_PRODUCT = replace(
+    PRODUCT,
+    name="long product",
+    reason="the same for up to 4096 products",
     absolute=(2e-6, 4e-15),
 )
-MAXIMUM = Tolerance("maximum", "one sum, rounded once")
+MAXIMUM = Tolerance("maximum", "one sum, rounded by way of float64", relative=2.0**-28)
 SHARE = Tolerance(
     "share",
     "exp(a - lse) from a stored lse: |lse| roundings, and a few of exp and of the sum",

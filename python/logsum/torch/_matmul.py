@@ -8,7 +8,7 @@ from torch import Tensor
 
 from logsum._products import product_shape
 from logsum.torch._max_product import max_product
-from logsum.torch._operator import is_direct
+from logsum.torch._operator import Operator, is_direct
 from logsum.torch._product import product
 from logsum.torch._tensors import as_alike, as_floating
 
@@ -24,10 +24,9 @@ def logmatmulexp(
     a, b = _matched(a, b.ndim), _matched(b, a.ndim)
     # What only derivatives need is computed only where something watches.
     watched = not is_direct((a, b))
-    if semiring == "max":
-        c, argmax, bound = max_product(a, b, watched or return_argmax, return_bound)
-    else:
-        c, _, bound = product(a, b, watched, return_bound)
+    operator: Operator = max_product if semiring == "max" else product
+    call = operator if watched else operator.forward
+    c, argmax, bound = call(a, b, watched or return_argmax, return_bound)
     results = [c]
     if return_argmax:
         results.append(argmax)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from logsum import _core
+from logsum._products import product_shape
 from logsum.torch._operator import Arguments, Gradients, Kept, Operator
-from logsum.torch._product import Triple, shaped_like_product
+from logsum.torch._product import Triple, part
 from logsum.torch._sum import lse_dtype
 from logsum.torch._tensors import view
 
@@ -27,11 +28,8 @@ class _MaxProduct(Operator):
     kept = (0, 1)
 
     def allocate(self, a: Tensor, b: Tensor, keep: bool, bounded: bool) -> Triple:
-        return (
-            shaped_like_product(a, b, True, a.dtype),
-            shaped_like_product(a, b, keep, torch.int64),
-            shaped_like_product(a, b, bounded, lse_dtype(a.dtype)),
-        )
+        c = a.new_empty(product_shape("logmatmulexp", a.shape, b.shape))
+        return c, part(c, keep, torch.int64), part(c, bounded, lse_dtype(a.dtype))
 
     def compute(self, outputs: Triple, a: Tensor, b: Tensor, keep: bool, bounded: bool) -> None:
         c, argmax, bound = outputs
@@ -57,14 +55,13 @@ class _MaxProduct(Operator):
         return grad_a, grad_b, None, None
 
     def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> Gradients:
-        a, b, _, bounded = arguments
         c, argmax = kept
         moved = torch.zeros_like(c)
         for tangent, axis in zip(tangents[:2], (-1, -2), strict=True):
             if tangent is not None:
                 moved = moved + _picked(tangent, argmax, axis)
-        bound = shaped_like_product(a, b, bounded, lse_dtype(a.dtype))
-        return _alive(moved, c), None, torch.zeros_like(bound)
+        bound = torch.zeros_like(part(c, arguments[3], lse_dtype(c.dtype)))
+        return _alive(moved, c), None, bound
 
 
 def _alive(values: Tensor, c: Tensor) -> Tensor:

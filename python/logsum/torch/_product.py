@@ -31,10 +31,9 @@ _OVER = (
 _SIGN = (1, 1, -1)  # of a role in the exponent of p
 
 
-def shaped_like_product(a: Tensor, b: Tensor, wanted: bool, dtype: torch.dtype) -> Tensor:
-    """An empty matrix of the product's shape; without columns if it is not wanted."""
-    shape = product_shape("logmatmulexp", a.shape, b.shape)
-    return a.new_empty(shape if wanted else (*shape[:-1], 0), dtype=dtype)
+def part(c: Tensor, wanted: bool, dtype: torch.dtype) -> Tensor:
+    """An empty tensor for what belongs to each entry of c; without columns if it is not wanted."""
+    return c.new_empty(c.shape if wanted else (*c.shape[:-1], 0), dtype=dtype)
 
 
 class _Product(Operator):
@@ -47,12 +46,9 @@ class _Product(Operator):
     kept = (0, 1)
 
     def allocate(self, a: Tensor, b: Tensor, keep: bool, bounded: bool) -> Triple:
+        c = a.new_empty(product_shape("logmatmulexp", a.shape, b.shape))
         wide = lse_dtype(a.dtype)
-        return (
-            shaped_like_product(a, b, True, a.dtype),
-            shaped_like_product(a, b, keep, wide),
-            shaped_like_product(a, b, bounded, wide),
-        )
+        return c, part(c, keep, wide), part(c, bounded, wide)
 
     def compute(self, outputs: Triple, a: Tensor, b: Tensor, keep: bool, bounded: bool) -> None:
         c, residual, bound = outputs
@@ -88,8 +84,8 @@ class _Product(Operator):
             moved = moved + _mean(a, b, c, residual, _OVER[_C], d_a, None, None)
         if d_b is not None:
             moved = moved + _mean(a, b, c, residual, _OVER[_C], None, d_b, None)
-        bound = shaped_like_product(a, b, bounded, residual.dtype)
-        return moved.to(c.dtype), torch.zeros_like(residual), torch.zeros_like(bound)
+        bound = torch.zeros_like(part(c, bounded, residual.dtype))
+        return moved.to(c.dtype), torch.zeros_like(residual), bound
 
 
 class _Mean(Operator):

@@ -201,11 +201,10 @@ class Cost:
 
 def _costs(contenders: list[Way], context: Context) -> Iterator[Item]:
     torch = find_module("torch")
-    threads = max(context.threads)
-    sizes = [16, 32] if context.quick else [32, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
+    sizes = [16, 32] if context.quick else [32, 64, 128, 192, 256, 512, 1024]
     rng = context.rng()
     costs = {way.name: Cost([], [], []) for way in contenders if way.call is not None}
-    with use_threads(threads):
+    with use_threads(1):
         for n in sizes:
             context.step(f"time and memory of {n} x {n} matrices")
             a, b = (3 * rng.standard_normal((n, n)).astype(np.float32) for _ in "ab")
@@ -220,8 +219,8 @@ def _costs(contenders: list[Way], context: Context) -> Iterator[Item]:
                 costs[name].sizes.append(n)
                 costs[name].seconds.append(times[name].median)
                 costs[name].peaks.append(peak_bytes(call))
-    yield _cost_table(costs, torch is not None, threads)
-    yield _cost_picture(costs, contenders, torch is not None, threads)
+    yield _cost_table(costs, torch is not None)
+    yield _cost_picture(costs, contenders, torch is not None)
     if any(None in cost.peaks for cost in costs.values()):
         yield Note("The peak of memory is left out: it is read from Linux's /proc.")
 
@@ -230,7 +229,7 @@ def _work(gradient: bool) -> str:
     return "the product and its gradients" if gradient else "the product (no torch, no gradients)"
 
 
-def _cost_table(costs: dict[str, Cost], gradient: bool, threads: int) -> Table:
+def _cost_table(costs: dict[str, Cost], gradient: bool) -> Table:
     rows: list[list[Cell | str]] = []
     ours = costs["logsum"]
     for name, cost in costs.items():
@@ -250,7 +249,7 @@ def _cost_table(costs: dict[str, Cost], gradient: bool, threads: int) -> Table:
             ]
         )
     return Table(
-        f"{_work(gradient).capitalize()}, float32 n x n, {_threads(threads)}, at the largest n",
+        f"{_work(gradient).capitalize()}, float32 n x n, one thread, at the largest n",
         ["way", "n", "time", "peak memory", "one matrix"],
         rows,
         f"broadcast and checkpoint end at n = {LARGEST_BROADCAST}: their terms are n^3. The max "
@@ -258,13 +257,7 @@ def _cost_table(costs: dict[str, Cost], gradient: bool, threads: int) -> Table:
     )
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' * (count > 1)}"
-
-
-def _cost_picture(
-    costs: dict[str, Cost], contenders: list[Way], gradient: bool, threads: int
-) -> Picture:
+def _cost_picture(costs: dict[str, Cost], contenders: list[Way], gradient: bool) -> Picture:
     styles = {way.name: way.style for way in contenders}
     measured = all(None not in cost.peaks for cost in costs.values())
 
@@ -280,7 +273,7 @@ def _cost_picture(
                 # Below a page table's worth the kernel's count says nothing.
                 grid[1].plot(cost.sizes, np.maximum(megabytes, 0.1), **style)
         grid[0].set_ylabel("time (ms)")
-        grid[0].set_title(f"Time, {_threads(threads)}")
+        grid[0].set_title("Time, one thread")
         if measured:
             grid[1].set_ylabel("peak beyond the inputs (MB)")
             grid[1].set_title("Memory")
@@ -363,6 +356,7 @@ def _chain_picture(
     lines: dict[str, Array], exact: Array, contenders: list[Way], drift: Drift
 ) -> Picture:
     styles = {way.name: way.style for way in contenders}
+    ends = {name: int(np.isfinite(line).sum()) for name, line in lines.items()}
 
     def draw(theme: Theme) -> Figure:
         from logsum.tour._theme import new_figure
@@ -372,13 +366,16 @@ def _chain_picture(
         axes.plot(moves, exact, color=theme.soft, linewidth=7, alpha=0.35, label="binomial")
         for name, line in lines.items():
             axes.plot(moves, line, **theme.line(styles[name], label=name, markersize=3.5))
+        for count in sorted({count for count in ends.values() if count < len(exact)}):
+            names = " and ".join(name for name, end in ends.items() if end == count)
+            axes.axvline(count - 0.5, color=theme.ink, linewidth=1, linestyle=":")
+            axes.text(count, exact[-1], f"probability zero from here on:\n{names}", fontsize=9)
         axes.set_xlabel("states moved on")
         axes.set_ylabel("log probability")
         axes.set_title(f"After {drift.steps} steps, float32")
         axes.legend()
         return figure
 
-    ends = {name: int(np.isfinite(line).sum()) for name, line in lines.items()}
     return Picture(
         "matmul-chain",
         "The log probability of having moved on so many states. The wide grey line is the exact "
