@@ -82,13 +82,12 @@ void PackRightGroup(const Packing<Real>& packing, Real* scratch, const PanelGrou
 // Tile (left, right), numbered within the groups.
 template <class Real>
 bool MultiplyTile(const Plan& plan, int bias, const TileId& id, const PanelGroup<Real>& left,
-                  const PanelGroup<Real>& right) {
+                  const PanelGroup<Real>& right, bool whole) {
   constexpr std::int64_t kSize = gemm::HWY_NAMESPACE::kRows<Real> *
                                  gemm::HWY_NAMESPACE::kTileStride<Real>;
   alignas(gemm::kPanelAlign) Real high[kSize], low[kSize];
-  const std::int64_t width = kRightLines<Real>;
   const Span rows = PanelLines(left.lines, kLeftLines<Real>, id.left);
-  const Span columns = PanelLines(right.lines, width, id.right);
+  const Span columns = PanelLines(right.lines, kRightLines<Real>, id.right);
   gemm::HWY_NAMESPACE::Multiply(LeftPanel(left, id.left, plan.depth), static_cast<int>(rows.count),
                                 RightPanel(right, id.right, plan.depth),
                                 VectorsFor<Real>(columns.count), plan.depth, high, low, true);
@@ -96,22 +95,43 @@ bool MultiplyTile(const Plan& plan, int bias, const TileId& id, const PanelGroup
                                 .high = high,
                                 .low = low,
                                 .rows = left.facts.At(id.left * kLeftLines<Real>),
-                                .columns = right.facts.At(id.right * width),
+                                .columns = right.facts.At(id.right * kRightLines<Real>),
                                 .depth = plan.depth,
-                                .bias = bias};
+                                .bias = bias,
+                                .whole = whole};
   return plan.is_mean ? FinishMeans(plan, scaled) : FinishSums(plan, scaled);
+}
+
+// What may be missing from the sums of a group's panel.
+template <class Real>
+Worst<Real> WorstOfPanel(const PanelGroup<Real>& group, std::int64_t width, std::int64_t index) {
+  return {group.facts.At(index * width), PanelLines(group.lines, width, index).count};
+}
+
+template <class Real>
+bool MultiplyOneTile(const Plan& plan, int bias, const TileId& id, const PanelGroup<Real>& left,
+                     const PanelGroup<Real>& right) {
+  const auto rows = WorstOfPanel(left, kLeftLines<Real>, id.left);
+  const auto columns = WorstOfPanel(right, kRightLines<Real>, id.right);
+  return MultiplyTile(plan, bias, id, left, right, rows.IsWholeWith(columns));
 }
 
 template <class Real>
 void MultiplyGroups(const Plan& plan, int bias, std::int64_t batch, const PanelGroup<Real>& left,
                     const PanelGroup<Real>& right, std::vector<TileId>& uncertain) {
-  const std::int64_t width = kRightLines<Real>;
+  const std::int64_t left_panels = NumPanels(left.lines, kLeftLines<Real>);
+  std::vector<Worst<Real>> rows(static_cast<std::size_t>(left_panels));
+  for (std::int64_t i = 0; i < left_panels; ++i) {
+    rows[static_cast<std::size_t>(i)] = WorstOfPanel(left, kLeftLines<Real>, i);
+  }
   // A right panel stays near while all left panels of the group pass by it.
-  for (std::int64_t j = 0; j < NumPanels(right.lines, width); ++j) {
-    for (std::int64_t i = 0; i < NumPanels(left.lines, kLeftLines<Real>); ++i) {
-      if (!MultiplyTile(plan, bias, {batch, i, j}, left, right)) continue;
+  for (std::int64_t j = 0; j < NumPanels(right.lines, kRightLines<Real>); ++j) {
+    const auto columns = WorstOfPanel(right, kRightLines<Real>, j);
+    for (std::int64_t i = 0; i < left_panels; ++i) {
+      const bool whole = rows[static_cast<std::size_t>(i)].IsWholeWith(columns);
+      if (!MultiplyTile(plan, bias, {batch, i, j}, left, right, whole)) continue;
       uncertain.push_back({batch, left.lines.begin / kLeftLines<Real> + i,
-                           right.lines.begin / width + j});
+                           right.lines.begin / kRightLines<Real> + j});
     }
   }
 }

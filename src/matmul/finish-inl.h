@@ -77,22 +77,24 @@ struct ScaledTile {
   Lines<Real> rows, columns;
   std::int64_t depth;
   int bias;
+  bool whole;  // nothing can be missing from its sums
 };
 
-// Whether nothing at all can be missing from a tile's sums.
+// What may be missing from the sums of some lines at worst.
 template <class Real>
-bool IsWhole(const ScaledTile<Real>& scaled) {
-  const auto largest = [](const Real* values, Span span) {
-    return *std::max_element(values, values + span.count);
-  };
-  const auto smallest = [](const Real* values, Span span) {
-    return *std::min_element(values, values + span.count);
-  };
-  const Span rows = scaled.tile.rows, columns = scaled.tile.columns;
-  return largest(scaled.rows.lost, rows) == 0 && largest(scaled.columns.lost, columns) == 0 &&
-         smallest(scaled.rows.smallest, rows) * smallest(scaled.columns.smallest, columns) >=
-             ScalingLimits<Real>::kTiny;
-}
+struct Worst {
+  Real lost = 0, smallest = 1;
+
+  Worst() = default;
+  Worst(const Lines<Real>& lines, std::int64_t count)
+      : lost(*std::max_element(lines.lost, lines.lost + count)),
+        smallest(*std::min_element(lines.smallest, lines.smallest + count)) {}
+
+  // Whether nothing at all is, in their sums with others.
+  bool IsWholeWith(const Worst& other) const {
+    return lost == 0 && other.lost == 0 && smallest * other.smallest >= ScalingLimits<Real>::kTiny;
+  }
+};
 
 // Writes the logarithms of a forward tile. True if an entry is uncertain: the tile is then computed
 // again by a better rung, and what was written is overwritten.
@@ -103,7 +105,6 @@ bool FinishSums(const Plan& plan, const ScaledTile<Real>& scaled) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
   SumRows<Real> results(plan);
-  const bool whole = IsWhole(scaled);
   bool uncertain = false;
   for (std::int64_t r = 0; r < scaled.tile.rows.count; ++r) {
     const Lines<Real> row = scaled.rows.At(r);
@@ -112,7 +113,7 @@ bool FinishSums(const Plan& plan, const ScaledTile<Real>& scaled) {
       const V sum = hn::Add(hn::Load(d, scaled.high + r * kStride + c),
                             hn::Load(d, scaled.low + r * kStride + c));
       V lost = hn::Zero(d);
-      if (!whole) {
+      if (!scaled.whole) {
         lost = LostMass(d, *row.lost, *row.smallest, hn::LoadU(d, scaled.columns.lost + c),
                         hn::LoadU(d, scaled.columns.smallest + c),
                         static_cast<Real>(scaled.depth));
@@ -166,7 +167,6 @@ bool FinishMeans(const Plan& plan, const ScaledTile<Real>& scaled) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
   const TargetRows<Real> target(plan, scaled.tile);
-  const bool whole = IsWhole(scaled);
   HWY_ALIGN Real means[kStride];
   bool uncertain = false;
   for (std::int64_t r = 0; r < scaled.tile.rows.count; ++r) {
@@ -179,7 +179,7 @@ bool FinishMeans(const Plan& plan, const ScaledTile<Real>& scaled) {
       const V own = hn::Add(hn::LoadU(d, scaled.columns.scale + c), hn::Set(d, shift));
       const V exponent = hn::Add(own, factor.exponent);
       hn::Store(TimesPowerOfTwo(d, hn::Mul(sum, factor.fraction), exponent), d, means + c);
-      if (whole) {
+      if (scaled.whole) {
         uncertain |= !hn::AllFalse(d, factor.outside);
         continue;
       }

@@ -25,7 +25,7 @@ const KernelTable<Real>* Table() {
       .pack_left = PackLeftGroup<Real>,
       .pack_right = PackRightGroup<Real>,
       .multiply = MultiplyGroups<Real>,
-      .multiply_tile = MultiplyTile<Real>,
+      .multiply_tile = MultiplyOneTile<Real>,
       .repair = Repair<Real>,
       .line_tops = LineTops<Real>,
       .depth_tops = DepthTops<Real>,

@@ -73,6 +73,9 @@ class PanelTerms {
     if (whole_) blocks_ = View({0, packing.depth});
   }
 
+  // All of the depth in one stage, where that is how it was read.
+  const TermBlocks<Real>* Whole() const { return whole_ && packing_.depth > 0 ? &blocks_ : nullptr; }
+
   // body(depth, blocks), stage after stage.
   template <class Body>
   HWY_INLINE void ForEach(const Body& body) const {
@@ -126,6 +129,32 @@ HWY_INLINE void GaugeAt(D d, const Packing<Real>& packing, std::int64_t k, V& sh
   cut = hn::Set(d, packing.gauge.cut[k]);
 }
 
+// The facts of plain lines read in one stage, extremes in registers. False if a term is zero.
+template <class Real>
+bool SurveyWhole(const Packing<Real>& packing, int rows, const PanelTerms<Real, true>& terms,
+                 const Lines<Real>& facts) {
+  using D = hn::ScalableTag<Real>;
+  const D d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  constexpr int kMost = gemm::HWY_NAMESPACE::kRows<Real> + hn::MaxLanes(d);
+  HWY_ALIGN Real top[kMost], bottom[kMost];
+  const Block<Real>& block = terms.Whole()->value;
+  Real least = std::numeric_limits<Real>::infinity();
+  for (int r = 0; r < rows; ++r) {
+    Extremes<D> extremes(d);
+    const Real* const line = block.data + r * block.step;
+    for (std::int64_t k = 0; k < packing.depth; k += lanes) {
+      extremes.AddPlain(d, hn::LoadU(d, line + k));
+    }
+    top[r] = hn::GetLane(hn::MaxOfLanes(d, extremes.top));
+    bottom[r] = hn::GetLane(hn::MinOfLanes(d, extremes.bottom));
+    least = std::min(least, bottom[r]);
+  }
+  if (least == -std::numeric_limits<Real>::infinity()) return false;
+  DescribeLines<Real>(packing, top, bottom, nullptr, nullptr, rows, facts);
+  return true;
+}
+
 // The facts of at most kRows lines of the left operand.
 template <class Real>
 void SurveyLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, true>& terms,
@@ -134,6 +163,9 @@ void SurveyLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, t
   const D d;
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  if (packing.IsPlain() && terms.Whole() != nullptr && SurveyWhole(packing, rows, terms, facts)) {
+    return;
+  }
   constexpr int kMaxRows = gemm::HWY_NAMESPACE::kRows<Real>;
   HWY_ALIGN Real tops[kMaxRows * hn::MaxLanes(d)], bottoms[kMaxRows * hn::MaxLanes(d)];
   Real masses[kMaxRows] = {}, peaks[kMaxRows] = {};

@@ -7,7 +7,9 @@
 #endif
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "core/convert-inl.h"
@@ -31,6 +33,17 @@ struct Block {
   std::int64_t step;
 };
 
+// A run, widened; the common full one without a loop over it.
+template <class Real, class Storage>
+HWY_INLINE void CopyRun(const Storage* HWY_RESTRICT from, Real* HWY_RESTRICT to,
+                        std::int64_t count) {
+  if constexpr (std::is_same_v<Real, Storage>) {
+    std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(Real));
+  } else {
+    WidenRun(from, to, count);
+  }
+}
+
 // One storage type: to[r * to_step + c] = from[rows(r) + columns(c)], by runs of neighbours along
 // whichever index has them.
 template <class Real, class Storage>
@@ -39,19 +52,23 @@ void CopyBlock(const Storage* from, const Offsets& rows, Span r, const Offsets& 
   constexpr std::int64_t kSide = 16;
   if (columns.IsRun()) {
     for (std::int64_t i = 0; i < r.count; ++i) {
-      WidenRun(from + rows(r.begin + i) + columns(c.begin), to + i * to_step, c.count);
+      CopyRun(from + rows(r.begin + i) + columns(c.begin), to + i * to_step, c.count);
     }
   } else if (rows.IsRun()) {
-    // Squares of it pass through a small buffer, widened, and are transposed out of it.
-    HWY_ALIGN Real square[kSide * kSide];
+    // Squares of it pass through a small buffer, widened, and are transposed whole.
+    HWY_ALIGN Real square[kSide * kSide] = {}, turned[kSide * kSide];
     for (std::int64_t j = 0; j < c.count; j += kSide) {
       const std::int64_t width = std::min(kSide, c.count - j);
       for (std::int64_t i = 0; i < r.count; i += kSide) {
         const std::int64_t height = std::min(kSide, r.count - i);
         for (std::int64_t k = 0; k < width; ++k) {
-          WidenRun(from + rows(r.begin + i) + columns(c.begin + j + k), square + k * kSide, height);
+          const Storage* const run = from + rows(r.begin + i) + columns(c.begin + j + k);
+          CopyRun(run, square + k * kSide, height);
         }
-        Transpose(square, kSide, width, height, to + i * to_step + j, to_step);
+        Transpose(square, kSide, kSide, kSide, turned, kSide);
+        for (std::int64_t h = 0; h < height; ++h) {
+          CopyRun(turned + h * kSide, to + (i + h) * to_step + j, width);
+        }
       }
     }
   } else {

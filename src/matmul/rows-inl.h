@@ -65,7 +65,7 @@ class SumRows {
   HWY_INLINE void Put(D d, std::int64_t c, V sum, V exponent, V lost) {
     if (!has_residual_) {
       const V result = logsum::HWY_NAMESPACE::LogScaledOfSum(d, sum, exponent);
-      hn::Store(result, d, results_ + c);
+      hn::StoreU(result, d, results_ + c);
       if (has_bound_) PutBound(d, c, result, sum, lost);
       return;
     }

@@ -1,8 +1,11 @@
-"""The examples in docstrings run, and every public function has one."""
+"""The examples run, and every public function has one in its docstring."""
 
 from __future__ import annotations
 
 import doctest
+import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,3 +38,24 @@ def test_numpydoc_sections(name: str) -> None:
         sections += ["Returns", "Notes", "References"]
     for section in sections:
         assert f"    {section}\n    {'-' * len(section)}\n" in text, section
+
+
+def test_hmm_program(capsys: pytest.CaptureFixture[str]) -> None:
+    program = Path(__file__).parents[2] / "examples" / "python" / "hmm.py"
+    names = runpy.run_path(str(program), run_name="__main__")
+    printed = dict(re.findall(r"(.*?): +(-?[\d.]+)", capsys.readouterr().out))
+    # The dice are exchanged 0.05 of the time one way and 0.1 the other: one throw in three is with
+    # the loaded one. The rate of the likelihood lies between the dice's own entropies.
+    assert float(printed["last die loaded"]) == pytest.approx(1 / 3, abs=0.05)
+    likelihood, best = (
+        float(printed[name]) for name in ("log-likelihood a throw", "the best path alone")
+    )
+    assert -np.log(6) < likelihood < -1.49
+    assert likelihood - 0.4 < best < likelihood
+    assert printed["linear domain"] == "100"
+    # A short sequence by all its paths.
+    seen = np.array([[0, 5, 5]])
+    names["forward"].__globals__["ROLLS"] = 3
+    start, move, emit = (np.exp(names[name]) for name in ("start", "move", "emit"))
+    paths = np.einsum("i,ij,jk->k", start * emit[:, 0], move * emit[:, 5], move * emit[:, 5])
+    np.testing.assert_allclose(np.exp(names["forward"](seen)[0]), paths, rtol=1e-13)

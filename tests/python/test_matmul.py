@@ -93,8 +93,8 @@ def test_bound_is_of_use(dtype: str) -> None:
     a, b = families(512, dtype)["σ = 1"]
     c, bound = logsum.logmatmulexp(a, b, return_bound=True)
     promised = PRODUCT.bound(c.astype(np.float64), dtype)
-    # In float64 the roundings of 512 terms, at their worst, are added up: none are wider to spare.
-    assert np.all(bound <= (2 if dtype == "float32" else 20) * promised)
+    # All roundings at their worst together, where the promise is what they come to.
+    assert np.all(bound <= 4 * promised)
 
 
 # ---- laws ------------------------------------------------------------------------------------
