@@ -120,7 +120,8 @@ void Register(const char* kernel, const char* type, void (Operands<T>::*run)() c
     benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
       const Operands<T> operands(depth);
       const std::size_t terms = operands.kTile * static_cast<std::size_t>(depth);
-      bench::Measure(state, terms, 0, [&] { (operands.*run)(); });
+      const std::size_t panels = (kRows<T> + operands.kWidth) * static_cast<std::size_t>(depth);
+      bench::Measure(state, terms, panels * sizeof(T), [&] { (operands.*run)(); });
 
       // The references do as much work as the kernel did: same clock, same interruptions.
       const FloatModeGuard flush;

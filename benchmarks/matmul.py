@@ -1,4 +1,7 @@
-"""Cases of the log-space matrix product: shapes, worst cases, gradients, errors and memory."""
+"""Cases of the log-space matrix product: shapes, worst cases, gradients, errors and memory.
+
+Titles give shapes as M x K x N.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ def cases(*, quick: bool = False) -> list[Case]:
         options = rest.pop("options", {})
         longest = max(shape)
         used = tuple(max(2, n // 100) if quick and n == longest else n for n in shape)
-        sizes = "({} x {}) @ ({} x {})".format(*used[:2], *used[1:]) if len(used) == 3 else used
-        return Case(name, call.format(sizes), partial(build, shape=used, **options), **rest)
+        title = call.format(" x ".join(map(str, used)))
+        return Case(name, title, partial(build, shape=used, **options), **rest)
 
     def over_product(factor: float) -> Limit:
         return Limit(factor, work.PRODUCT)
@@ -104,7 +107,7 @@ def cases(*, quick: bool = False) -> list[Case]:
             limit=over_product(1.4),
             headline=True,
         ),
-        case("matmul-batch", "logmatmulexp, batch and size {}", work.batch, (4000, 32)),
+        case("matmul-batch", "logmatmulexp, batch of {}", work.batch, (4000, 32, 32, 32)),
         case("matmul-max", "logmatmulexp of max with argmax, {}", work.maximum, (512, 512, 512)),
     ]
     if not torch:
@@ -184,7 +187,7 @@ def floors(*, quick: bool = False) -> list[dict[str, Any]]:
     """Return the judgements of long sums, and of the memory of a product and its gradients."""
     long = _errors((4096,), at_most=_WORST[4096], quick=quick)["floor"]
     judged = [{**long, "what": f"{long['what']}, 4096 terms"}]
-    n = 128 if quick else 2048
+    n = 1024 if quick else 2048
     grown = _memory_of_gradient(n) if torch else None
     if grown is not None:
         what = f"peak memory of forward and backward, {n} x {n}, in matrices"

@@ -165,16 +165,17 @@ def maximum(rng: np.random.Generator, _: int, *, shape: tuple[int, int, int]) ->
     )
 
 
-def batch(rng: np.random.Generator, _: int, *, shape: tuple[int, int]) -> Work:
-    """Many small square products."""
-    count, n = shape
-    a, b = (3 * rng.standard_normal((2, count, n, n), np.float32)).astype(np.float32)
+def batch(rng: np.random.Generator, _: int, *, shape: tuple[int, int, int, int]) -> Work:
+    """Many small products, a batch of M x K x N."""
+    count, m, k, n = shape
+    sizes = (count, m, k), (count, k, n)
+    a, b = (3 * rng.standard_normal(size, np.float32) for size in sizes)
     reference = by_linear_domain(a, b)
     calls: dict[str, Callable[[], Any]] = {peers.OURS: lambda: logsum.logmatmulexp(a, b)}
     if torch:
         left, right = torch.from_numpy(a), torch.from_numpy(b)
         calls["torch"] = lambda: max_trick(left, right)
-    allowed = allowed_error(reference, np.float32, n)
+    allowed = allowed_error(reference, np.float32, k)
     return Work(calls, reference, allowed, a.size, {PRODUCT: _plain(a, b)})
 
 

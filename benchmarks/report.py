@@ -23,8 +23,8 @@ _OURS = "logsum"
 # What stands under an operation's table.
 _NOTES = {
     "logsumexp": "NumPy is the naive `log(sum(exp(x)))`. ",
-    "matmul": "`A @ B` is torch's product of plain numbers, torch the max trick around it, which "
-    "is wrong for σ = 300 and for permuted operands. ",
+    "matmul": "Shapes are M x K x N. `A @ B` is torch's product of plain numbers, torch the max "
+    "trick around it, which is wrong for σ = 300 and for permuted operands. ",
 }
 
 Results = Mapping[str, Any]

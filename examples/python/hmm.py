@@ -52,7 +52,8 @@ def main() -> None:
     print(f"log-likelihood a throw: {likelihood.mean() / ROLLS:.4f}")
     print(f"the best path alone:    {best.mean() / ROLLS:.4f}")
     print(f"last die loaded:        {loaded.mean():.3f} of the gamblers")
-    print(f"linear domain:          {(linear.sum(axis=1) == 0).mean():.0%} of the likelihoods are 0")
+    vanished = (linear.sum(axis=1) == 0).mean()
+    print(f"linear domain:          {vanished:.0%} of the likelihoods are 0")
 
 
 if __name__ == "__main__":

@@ -34,12 +34,11 @@ void LogmatmulexpMean(nb::handle a, nb::handle b, nb::handle c, nb::handle resid
   OptionalArray residual_array(residual, kRead), weight_a_array(weight_a, kRead);
   OptionalArray weight_b_array(weight_b, kRead), weight_c_array(weight_c, kRead);
   WithoutLock([&] {
-    logmatmulexp_mean(a_array.tensor(), b_array.tensor(), c_array.tensor(), residual_array.get(),
-                      over,
-                      MatmulWeights{.A = weight_a_array.get(),
-                                    .B = weight_b_array.get(),
-                                    .C = weight_c_array.get()},
-                      out_array.tensor());
+    logmatmulexp_mean(
+        a_array.tensor(), b_array.tensor(), c_array.tensor(), residual_array.get(), over,
+        MatmulWeights{
+            .A = weight_a_array.get(), .B = weight_b_array.get(), .C = weight_c_array.get()},
+        out_array.tensor());
   });
 }
 

@@ -56,10 +56,11 @@ def logeinsumexp(equation: str, *operands: ArrayT, semiring: str = "log") -> Arr
     -----
     Indices of one operand are summed first; then operands are joined two at a time, in the order
     with the fewest multiply-adds (the best of all for up to eight operands, greedy beyond; costs
-    as in [1]_). Each join is one `logmatmulexp` on views, copied only where several summed axes
-    don't lie side by side. The errors of the joins, each within the bound of `logmatmulexp`, add
-    up; half types are kept in float32 between joins. Memory is that of the results of joins.
-    Derivatives are those of the joins, of every order.
+    as in [1]_). A join that sums is one `logmatmulexp` on views, copied only where several summed
+    axes don't lie side by side; where neither operand has an index of its own it is a sum and a
+    `logsumexp`. The errors of joins add up, each that of those functions; half types are kept in
+    float32 between joins. Memory is that of the results of joins. Derivatives are those of the
+    joins, of every order.
 
     References
     ----------

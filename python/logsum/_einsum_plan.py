@@ -2,7 +2,7 @@
 
 Indices of size one are dropped first and put back last: an operand that has one where others have
 more is a constant factor there. Then every operand loses what only it has, and joins follow, each
-a batched matrix product, or where no index is summed an elementwise one.
+a batched matrix product, or where no index is summed (or none is left) an elementwise one.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ class Join(NamedTuple):
 
     left: int
     right: int
-    sums: bool  # a matrix product; else elementwise
+    is_matrix: bool  # a matrix product; else elementwise
     left_layout: Layout
     right_layout: Layout
+    reduced: tuple[int, ...]  # axes to sum over after an elementwise one
     shape: Shape  # of the result, an axis for each index
 
 
@@ -95,9 +96,6 @@ def make_plan(
         one, other = live.pop(left), live.pop(right)
         last = not live
         open_labels = {*kept, *(label for labels in live.values() for label in labels)}
-        # The result is contiguous along columns, so those should hold the last index of the output.
-        if last and kept and kept[-1] in one and kept[-1] not in other:
-            left, right, one, other = right, left, other, one
         wanted = kept if last else ()
         join, labels = _join((left, right), one, other, open_labels, sizes, wanted)
         live[len(slots) + len(joins)] = labels
@@ -171,14 +169,20 @@ def _join(
     inner = [label for label in larger if label in shared and label not in batch]
     rows = [label for label in one if label not in other]
     columns = [label for label in other if label not in one]
-    if not inner:
-        union = output or (*batch, *rows, *columns)
+    if not inner or not (rows or columns):
+        # Elementwise; what is summed of it is no larger than the operands, which a matrix product
+        # with one row and one column would spend itself on.
+        order = output if output and not inner else (*batch, *rows, *columns)
+        union = (*order, *inner)
         shapes = [
             tuple(sizes[label] if label in labels else 1 for label in union)
             for labels in (one, other)
         ]
+        if inner and len(union) > MAX_AXES:
+            shapes = [(prod(extents(batch)), prod(extents(inner)))] * 2
         layouts = layout(one, union, shapes[0]), layout(other, union, shapes[1])
-        return Join(*numbers, False, *layouts, extents(union)), union
+        reduced = tuple(range(-len(inner), 0)) if len(union) == len(shapes[0]) else (-1,)
+        return Join(*numbers, False, *layouts, reduced, extents(order)), order
 
     # The longest row and column are the matrix's, unless the output wants another column innermost.
     # The others are batch axes which one operand lacks: the product repeats it without a copy.
@@ -197,6 +201,7 @@ def _join(
         True,
         layout(one, (*batch, *rows, *height, *inner), left_shape),
         layout(other, (*batch, *columns, *inner, *width), right_shape),
+        (),
         extents(labels),
     )
     return join, labels

@@ -45,12 +45,18 @@ def run(plan: Plan, operands: Sequence[Any], semiring: str, kind: Kind) -> Any:
     for join in plan.joins:
         left = _arrange(slots[join.left], join.left_layout, kind)
         right = _arrange(slots[join.right], join.right_layout, kind)
-        if join.sums:
+        if join.is_matrix:
             product = logmatmulexp(left, right, semiring=semiring)
         else:
-            product = kind.product(left, right)
+            product = _reduce(kind.product(left, right), join.reduced, semiring, kind)
         slots.append(product.reshape(join.shape))
     return _arrange(slots[-1], plan.result, kind)
+
+
+def _reduce(array: Any, axes: tuple[int, ...], semiring: str, kind: Kind) -> Any:
+    if not axes:
+        return array
+    return logsumexp(array, axes) if semiring == "log" else kind.maximum(array, axes)
 
 
 def _arrange(array: Any, layout: Layout, kind: Kind) -> Any:

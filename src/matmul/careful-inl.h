@@ -188,7 +188,9 @@ void CarefulMeans(const Plan& plan, const Tile& tile, const Wanted& wanted) {
           }
           const V weight = hn::Mul(hn::Set(d, blocks.Left(Blocks::kWeight, r, k)),
                                    hn::Load(d, blocks.Right(Blocks::kWeight, k) + c));
-          const auto absent = hn::Eq(p, hn::Zero(d));
+          // A weight of zero takes its term out, whatever that is, as in the fast rungs.
+          const auto absent =
+              hn::Or(hn::Eq(p, hn::Zero(d)), hn::Eq(weight, hn::Zero(d)));
           part = hn::Add(part, hn::IfThenZeroElse(absent, hn::Mul(p, weight)));
         }
         const auto total = TwoSum(d, hn::Load(d, sum + at), part);

@@ -191,8 +191,10 @@ bool FinishMeans(const Plan& plan, const ScaledTile<Real>& scaled) {
       const V weight = WeightOfEntry(d, plan, row, scaled.columns, c);
       const V allowed = hn::Mul(weight, hn::Set(d, 1 / ScalingLimits<Real>::kCertified));
       const auto packed = hn::Lt(lost, hn::Set(d, std::numeric_limits<Real>::infinity()));
-      const auto certain = hn::And(hn::Le(missing, allowed), packed);
-      const auto decided = hn::Or(factor.zero, hn::AndNot(factor.outside, certain));
+      const auto certain = hn::Le(missing, allowed);
+      // A target of zero decides, unless a line is not packed: that may hold what makes up for it.
+      const auto decided =
+          hn::And(packed, hn::Or(factor.zero, hn::AndNot(factor.outside, certain)));
       uncertain |= !hn::AllTrue(d, decided);
     }
     WriteRow(plan.out, {scaled.tile.batch, scaled.tile.rows.begin + r, 0}, scaled.tile.columns,

@@ -54,7 +54,7 @@ struct Extremes {
     using C = ExpConstants<T>;
     constexpr T kDomain = ScalingLimits<T>::kDomain;
     const V infinity = hn::Set(d, kInf);
-    const V x = hn::Add(term.x, cut);
+    const V x = WithCut(d, term.x, cut);
     const V low_limit = hn::Set(d, is_mean ? -4 * kDomain : -kInf);
     const auto zero = hn::Le(x, low_limit);
     const auto low = hn::AndNot(zero, hn::Lt(x, hn::Set(d, -kDomain)));

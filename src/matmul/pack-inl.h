@@ -49,7 +49,7 @@ HWY_INLINE V ScaledTerm(D d, const TermKind& kind, const Term<D>& term, V shift,
   const V limit = hn::Set(d, ScalingLimits<T>::kDomain * T{1.45});
   const V own = hn::Sub(hn::Sub(scale, term.exponent), shift);
   const V clamped = hn::Max(hn::Min(own, limit), hn::Neg(limit));
-  V y = ExpScaled<D>(d, clamped)(hn::Add(term.x, cut));
+  V y = ExpScaled<D>(d, clamped)(WithCut(d, term.x, cut));
   if (kind.has_residual) y = hn::Mul(y, ExpOfRest(d, term.rest));
   if (kind.has_weight) {
     // A mantissa of zero belongs to x = -inf.

@@ -56,7 +56,10 @@ HWY_INLINE Term<D> LoadTerm(D d, const TermKind& kind, const TermBlocks<Real>& b
     term.rest = hn::IfThenElseZero(finite, rest);
   }
   if (kind.negated) {
-    term.x = hn::Neg(term.x);
+    // Where there is nothing to divide, C = -inf, there is no term either; and a C of +inf, whose
+    // terms share, is as little for a fast rung as an infinite A.
+    const auto infinite = hn::Eq(hn::Abs(term.x), hn::Set(d, Limits::infinity()));
+    term.x = hn::IfThenElse(infinite, term.x, hn::Neg(term.x));
     term.rest = hn::Neg(term.rest);
   }
   if (kind.has_weight) {
@@ -78,6 +81,13 @@ HWY_INLINE Term<D> LoadTerm(D d, const TermKind& kind, const TermBlocks<Real>& b
     term.exponent = hn::IfThenZeroElse(absent, term.exponent);
   }
   return term;
+}
+
+// x, or -inf where the gauge cuts its depth index; NaN stays.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V WithCut(D d, V x, V cut) {
+  const auto is_cut = hn::And(hn::Lt(cut, hn::Zero(d)), hn::Eq(x, x));
+  return hn::IfThenElse(is_cut, cut, x);
 }
 
 // e^rest for |rest| <= 1/8, to 2^-22 of the rest.

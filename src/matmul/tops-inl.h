@@ -39,7 +39,7 @@ void LineTops(const Packing<Real>& packing, Span lines, Real* scratch, Real* top
           GaugeAlong(d, packing, depth.begin + k, shift, cut);
           const auto x = LoadTerm(d, packing.kind, blocks, r, k).x;
           const auto ln2 = hn::Set(d, ExpConstants<Real>::kLn2Hi);
-          top = hn::Max(hn::Add(hn::MulAdd(shift, ln2, x), cut), top);
+          top = hn::Max(WithCut(d, hn::MulAdd(shift, ln2, x), cut), top);
         }
         tops[begin + r] = hn::GetLane(hn::MaxOfLanes(d, top));
       }
@@ -89,8 +89,8 @@ void DepthTops(const Packing<Real>& packing, const Real* line_tops, Span depth, 
                                                        kLeftStage);
                                     });
       for (std::int64_t r = 0; r < some.count; ++r) {
-        const Real base = line_tops == nullptr ? Real{0} : line_tops[begin + r];
-        if (!(std::abs(base) < kInf)) continue;  // a line without terms, or not one for a gauge
+        Real base = line_tops == nullptr ? Real{0} : line_tops[begin + r];
+        if (!(std::abs(base) < kInf)) base = 0;  // its terms, if any, count as they stand
         for (std::int64_t k = 0; k < stage.count; k += lanes) {
           const auto x = LoadTerm(d, packing.kind, blocks, r, k).x;
           Real* const to = tops + k0 + k;

@@ -1,8 +1,7 @@
-"""logeinsumexp: equations of every kind beside brute force, the path, derivatives, bad input."""
+"""logeinsumexp: equations of every kind beside brute force, special values, bad input."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,11 +12,8 @@ import pytest
 from hypothesis import given
 
 import logsum
-from logsum import _einsum_path, _einsum_run
+from einsum_oracle import Array, assert_close, brute_force, random_operands
 from tensors import needs_torch, torch
-from tolerances import ulp
-
-Array = np.ndarray[Any, Any]
 
 EQUATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
     "ij,jk->ik": ((3, 4), (4, 5)),
@@ -33,6 +29,7 @@ EQUATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
     "i,ij->j": ((3,), (3, 4)),
     "i,i->": ((5,), (5,)),
     "bi,bi->b": ((3, 5), (3, 5)),
+    "ijb,bji->b": ((3, 2, 4), (4, 2, 3)),
     "i,j->ij": ((3,), (4,)),
     "ij,ij->ji": ((3, 4), (3, 4)),
     ",->": ((), ()),
@@ -77,84 +74,6 @@ EQUATIONS: dict[str, tuple[tuple[int, ...], ...]] = {
     "i,i,i,i,i,i,i,i,i,ij->j": ((3,),) * 9 + ((3, 2),),
     "ab,bc,cd,de,ef,fg,gh,hi,ij->aj": tuple((2 + k % 3, 2 + (k + 1) % 3) for k in range(9)),
 }
-
-
-def product_of(terms: Sequence[Array]) -> Array:
-    """Sum logarithms; -inf is a zero that absorbs +inf."""
-    with np.errstate(invalid="ignore"):
-        total = np.asarray(sum(terms))
-    zero = np.logical_or.reduce(np.broadcast_arrays(*(term == -np.inf for term in terms)))
-    missing = np.logical_or.reduce(np.broadcast_arrays(*(np.isnan(term) for term in terms)))
-    return np.where(missing, np.nan, np.where(zero, -np.inf, total))
-
-
-def brute_force(equation: str, operands: Sequence[Any], semiring: str = "log") -> Array:
-    """Every term of the sum in float64, in an array with an axis for each index."""
-    wide = [np.asarray(operand, np.float64) for operand in operands]
-    text, arrow, output = equation.replace(" ", "").partition("->")
-    terms = text.split(",")
-    letters_of = [term.replace("...", "") for term in terms]
-    widths = [operand.ndim - len(own) for own, operand in zip(letters_of, wide, strict=True)]
-    width = max(widths)
-    stand_ins = "0123456789"[:width]
-    spelled = [
-        term.replace("...", stand_ins[width - covered :])
-        for term, covered in zip(terms, widths, strict=True)
-    ]
-    letters = "".join(spelled)
-    if not arrow:
-        once = sorted(c for c in set(letters) if letters.count(c) == 1 and c.isalpha())
-        output = "..." + "".join(once)
-    output = output.replace("...", stand_ins)
-    indices = [*output, *sorted(set(letters) - set(output))]
-    factors = []
-    for term, operand in zip(spelled, wide, strict=True):
-        view = np.einsum(operand, [*map(indices.index, term)], [*map(indices.index, unique(term))])
-        order = sorted(unique(term), key=indices.index)
-        view = view.transpose([unique(term).index(c) for c in order])
-        factors.append(
-            view.reshape([view.shape[order.index(c)] if c in order else 1 for c in indices])
-        )
-    full = product_of(factors)
-    axes = tuple(range(len(output), len(indices)))
-    top = np.asarray(np.max(full, axes, initial=-np.inf, keepdims=True)) if axes else full
-    if semiring == "max" or not axes:
-        return top.squeeze(axes)
-    with np.errstate(all="ignore"):
-        total = np.exp(full - np.where(np.isinf(top), 0, top)).sum(axes, keepdims=True)
-        return np.where(np.isinf(top), top, top + np.log(total)).squeeze(axes)
-
-
-def unique(term: str) -> list[str]:
-    return list(dict.fromkeys(term))
-
-
-def assert_close(given: Any, expected: Array, operands: Sequence[Any], dtype: str) -> None:
-    """Within the error of `len(operands)` joins, each of which rounds a number of this size."""
-    got = np.asarray(given, np.float64)
-    assert got.shape == expected.shape
-    finite = np.isfinite(expected)
-    np.testing.assert_array_equal(got[~finite], expected[~finite])
-    sizes = [np.abs(np.where(np.isfinite(a), a, 0)).max(initial=0.0) for a in map(wide, operands)]
-    terms = math.prod(max(n, 1) for a in map(wide, operands) for n in a.shape)
-    largest = np.float64(sum(sizes) + math.log(terms) + 1)
-    # docs/matmul.md: 2e-6 for a product (float64: 4e-15) and half an ulp of its result.
-    kind = "float64" if dtype == "float64" else "float32"
-    each = {"float32": 2e-6, "float64": 4e-15}[kind] + ulp(np.asarray(largest), kind) / 2
-    bound = (2 * len(operands)) * each + ulp(np.where(finite, expected, 0), dtype) / 2
-    error = np.abs(got[finite] - expected[finite])
-    assert (error <= bound[finite]).all(), error.max()
-
-
-def wide(array: Any) -> Array:
-    return np.asarray(array, np.float64)
-
-
-def random_operands(
-    shapes: Sequence[tuple[int, ...]], dtype: str = "float64", scale: float = 3.0, seed: int = 0
-) -> list[Array]:
-    rng = np.random.default_rng(seed)
-    return [np.asarray(scale * rng.standard_normal(shape), dtype) for shape in shapes]
 
 
 def both_kinds(equation: str, operands: Sequence[Array], semiring: str = "log") -> list[Any]:
@@ -282,225 +201,6 @@ def test_random_equations(
     expected = brute_force(equation, operands, semiring)
     for result in both_kinds(equation, operands, semiring):
         assert_close(result, expected, operands, dtype)
-
-
-# ---- views and the path --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "equation", ["ij,jk->ik", "ji,kj->ik", "bij,bjk->bik", "aibj,jck->abcik", "iij,jk->ik"]
-)
-def test_operands_are_not_copied(equation: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Array] = []
-
-    def spy(A: Array, B: Array, *, semiring: str) -> Any:
-        seen.extend((A, B))
-        return logsum.logmatmulexp(A, B, semiring=semiring)
-
-    monkeypatch.setattr(_einsum_run, "logmatmulexp", spy)
-    terms = equation.partition("->")[0].split(",")
-    operands = random_operands([(3,) * len(term) for term in terms])
-    logsum.logeinsumexp(equation, *operands)
-    assert len(seen) == 2
-    assert all(any(np.shares_memory(part, whole) for whole in operands) for part in seen)
-
-
-def test_nothing_larger_than_the_results_of_joins(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes: list[int] = []
-
-    def spy(A: Array, B: Array, *, semiring: str) -> Any:
-        out = logsum.logmatmulexp(A, B, semiring=semiring)
-        sizes.append(out.size)
-        return out
-
-    monkeypatch.setattr(_einsum_run, "logmatmulexp", spy)
-    start, *chain = random_operands(((50,), *((50, 50),) * 6))
-    logsum.logeinsumexp("a,ab,bc,cd,de,ef,fg->g", start, *chain)
-    assert sizes == [50] * 6
-
-
-def work_of(
-    pairs: _einsum_path.Pairs, inputs: Sequence[tuple[str, ...]], output: str, sizes: dict[str, int]
-) -> int:
-    live = dict(enumerate(map(set, inputs)))
-    total = 0
-    for number, (one, other) in enumerate(pairs, start=len(inputs)):
-        union = live.pop(one) | live.pop(other)
-        total += math.prod(sizes[label] for label in union)
-        live[number] = union & set(output).union(*live.values())
-    assert list(live.values()) == [set(output)]
-    return total
-
-
-def every_order(count: int) -> list[_einsum_path.Pairs]:
-    def extend(live: list[int], made: int) -> list[list[tuple[int, int]]]:
-        if len(live) == 1:
-            return [[]]
-        return [
-            [pair, *rest]
-            for pair in itertools.combinations(live, 2)
-            for rest in extend([k for k in live if k not in pair] + [made], made + 1)
-        ]
-
-    return [tuple(order) for order in extend(list(range(count)), count)]
-
-
-def test_few_operands_are_joined_in_the_best_order() -> None:
-    rng = np.random.default_rng(6)
-    for _ in range(30):
-        count = int(rng.integers(3, 6))
-        sizes = {label: int(rng.integers(1, 20)) for label in "abcdef"}
-        inputs = [
-            tuple(rng.permutation(list("abcdef"))[: rng.integers(1, 4)]) for _ in range(count)
-        ]
-        holders = [label for labels in inputs for label in labels]
-        once = {label for label in holders if holders.count(label) == 1}
-        output = "".join(sorted(once))
-        pairs = _einsum_path.joining_order(tuple(inputs), tuple(output), tuple(sizes.items()))
-        best = min(work_of(order, inputs, output, sizes) for order in every_order(count))
-        assert work_of(pairs, inputs, output, sizes) == best
-
-
-def test_many_operands_are_joined_greedily_and_cheaply() -> None:
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    inputs = tuple(itertools.pairwise(letters))
-    sizes = dict.fromkeys(letters, 10)
-    pairs = _einsum_path.joining_order(inputs, ("a", "z"), tuple(sizes.items()))
-    # Any order of a chain without outer products: a product of 10 x 10 matrices for each join.
-    assert work_of(pairs, inputs, "az", sizes) == 24 * 1000
-
-
-# ---- derivatives ---------------------------------------------------------------------------
-
-
-def dense(equation: str, semiring: str) -> Callable[..., Any]:
-    """The same in plain torch: all terms, then logsumexp or max; indices are single letters."""
-    terms, _, output = equation.partition("->")
-    split = terms.split(",")
-    summed = sorted(set("".join(split)) - set(output))
-    indices = [*output, *summed]
-
-    def function(*operands: Any) -> Any:
-        total = 0
-        for term, operand in zip(split, operands, strict=True):
-            order = sorted(term, key=indices.index)
-            view = operand.permute([term.index(c) for c in order])
-            shape = [view.shape[order.index(c)] if c in order else 1 for c in indices]
-            total = total + view.reshape(shape)
-        if not summed:
-            return total
-        if semiring == "max":
-            return total.flatten(len(output)).max(-1).values
-        return torch.logsumexp(total, list(range(len(output), len(indices))))
-
-    return function
-
-
-SMOOTH = {
-    "ij,jk->ki": ((3, 2), (2, 4)),
-    "ij,ij->ij": ((2, 3), (2, 3)),
-    "ijk->j": ((2, 3, 2),),
-    "aib,cb,a->ic": ((2, 3, 2), (3, 2), (2,)),
-    "ij,jk,kl->il": ((2, 3), (3, 2), (2, 2)),
-}
-
-
-@needs_torch
-@pytest.mark.parametrize("semiring", ["log", "max"])
-@pytest.mark.parametrize("equation", SMOOTH)
-def test_gradients(equation: str, semiring: str) -> None:
-    def leaves() -> list[Any]:
-        return [torch.tensor(a, requires_grad=True) for a in random_operands(SMOOTH[equation])]
-
-    ours, theirs = leaves(), leaves()
-    out = logsum.logeinsumexp(equation, *ours, semiring=semiring)
-    expected = dense(equation, semiring)(*theirs)
-    torch.testing.assert_close(out, expected)
-    cotangent = torch.as_tensor(random_operands([tuple(out.shape)], seed=1)[0])
-    (out * cotangent).sum().backward()
-    (expected * cotangent).sum().backward()
-    for mine, yours in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine.grad, yours.grad)
-
-
-@needs_torch
-@pytest.mark.parametrize("equation", SMOOTH)
-def test_gradcheck(equation: str) -> None:
-    operands = [torch.tensor(a, requires_grad=True) for a in random_operands(SMOOTH[equation])]
-
-    def function(*values: Any) -> Any:
-        return logsum.logeinsumexp(equation, *values)
-
-    assert torch.autograd.gradcheck(function, operands, check_forward_ad=True)
-    assert torch.autograd.gradgradcheck(function, operands)
-
-
-@needs_torch
-@pytest.mark.parametrize("semiring", ["log", "max"])
-@pytest.mark.parametrize("equation", ["ij,ij->ij", "ij,jk->ik", "ij,ij,jk->", "ij->i"])
-def test_gradients_of_zeros_are_zero(equation: str, semiring: str) -> None:
-    terms = equation.partition("->")[0].split(",")
-    operands = [torch.full((3,) * len(term), -math.inf, requires_grad=True) for term in terms]
-    out = logsum.logeinsumexp(equation, *operands, semiring=semiring)
-    assert (out == -math.inf).all()
-    out.sum().backward()
-    for operand in operands:
-        torch.testing.assert_close(operand.grad, torch.zeros_like(operand))
-
-
-@needs_torch
-def test_max_gradient_goes_to_the_first_maximum() -> None:
-    a = torch.zeros(4, requires_grad=True)
-    logsum.logeinsumexp("i->", a, semiring="max").backward()
-    torch.testing.assert_close(a.grad, torch.tensor([1.0, 0.0, 0.0, 0.0]))
-
-
-@needs_torch
-def test_vmap() -> None:
-    a, b, c = (torch.as_tensor(x) for x in random_operands(((5, 3, 4), (4, 2), (5, 2, 3))))
-    mapped = torch.func.vmap(
-        lambda x, y, z: logsum.logeinsumexp("ij,jk,kl->il", x, y, z), (0, None, 0)
-    )
-    expected = logsum.logeinsumexp("bij,jk,bkl->bil", a, b, c)
-    torch.testing.assert_close(mapped(a, b, c), expected)
-
-
-@needs_torch
-@pytest.mark.parametrize("dynamic", [False, True])
-def test_compile(dynamic: bool) -> None:
-    torch._dynamo.reset()
-
-    def function(*operands: Any) -> Any:
-        return logsum.logeinsumexp("ij,jk,k...->i...", *operands).exp()
-
-    compiled = torch.compile(function, fullgraph=True, backend="aot_eager", dynamic=dynamic)
-    for size in (3, 4):
-        shapes = ((2, size), (size, 5), (5, 3, 2))
-        ours, theirs = (
-            [torch.tensor(a, requires_grad=True) for a in random_operands(shapes)] for _ in "ab"
-        )
-        out, expected = compiled(*ours), function(*theirs)
-        torch.testing.assert_close(out, expected)
-        out.sum().backward()
-        expected.sum().backward()
-        for mine, yours in zip(ours, theirs, strict=True):
-            torch.testing.assert_close(mine.grad, yours.grad)
-
-
-@needs_torch
-def test_two_operands_are_compiled_once_for_all_sizes() -> None:
-    torch._dynamo.reset()
-    count = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
-    compiled = torch.compile(
-        lambda a, b: logsum.logeinsumexp("bij,bkj->bik", a, b),
-        fullgraph=True,
-        backend=count,
-        dynamic=True,
-    )
-    for size in (3, 4, 5, 6):
-        a = torch.zeros(2, size, 5)
-        torch.testing.assert_close(compiled(a, a), logsum.logeinsumexp("bij,bkj->bik", a, a))
-    assert count.frame_count == 1
 
 
 # ---- bad input -----------------------------------------------------------------------------

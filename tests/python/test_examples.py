@@ -45,7 +45,7 @@ def test_hmm_program(capsys: pytest.CaptureFixture[str]) -> None:
     names = runpy.run_path(str(program), run_name="__main__")
     printed = dict(re.findall(r"(.*?): +(-?[\d.]+)", capsys.readouterr().out))
     # The dice are exchanged 0.05 of the time one way and 0.1 the other: one throw in three is with
-    # the loaded one. The rate of the likelihood lies between the dice's own entropies.
+    # the loaded one. No throw is more surprising than a fair die's, or less than the loaded one's.
     assert float(printed["last die loaded"]) == pytest.approx(1 / 3, abs=0.05)
     likelihood, best = (
         float(printed[name]) for name in ("log-likelihood a throw", "the best path alone")

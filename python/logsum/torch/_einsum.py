@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 from operator import index
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -37,8 +37,13 @@ def logeinsumexp(equation: str, operands: Sequence[Any], semiring: str) -> Tenso
 
 
 def _constant(function: FunctionT) -> FunctionT:
-    """A function that torch.compile calls while it traces, on constants, for a constant."""
-    return cast("FunctionT", torch.compiler.assume_constant_result(function))  # type: ignore[no-untyped-call]
+    """A function that torch.compile calls while it traces, on constants, for a constant.
+
+    What torch.compiler.assume_constant_result does, but that imports torch._dynamo, a second's
+    work that only those who compile should wait for.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
 
 
 @_constant
@@ -77,9 +82,10 @@ class _Tensors:
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
         # Filled in, not selected: no gradient passes where the product is zero.
-        return (left + right).masked_fill(torch.minimum(left, right) == -torch.inf, -torch.inf)
+        return (left + right).masked_fill_(torch.minimum(left, right) == -torch.inf, -torch.inf)
 
     def maximum(self, array: Tensor, axes: tuple[int, ...]) -> Tensor:
+        axes = tuple(axis % array.ndim for axis in axes)
         kept = [axis for axis in range(array.ndim) if axis not in axes]
         shape = [array.shape[axis] for axis in kept]
         count = prod(array.shape[axis] for axis in axes)

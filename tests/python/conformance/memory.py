@@ -80,14 +80,14 @@ class MemoryChecks(Case):
 
     def judge_all(self, sample: Sample, kind: Kind, derivative: bool) -> None:
         """Judge the peak with one thread and with several."""
-        small, arguments = (
-            leaves(self, kind.arrays(s)) if derivative else kind.arrays(s)
-            for s in (self.samples()[0], sample)
+        first = (self.larges() or self.samples())[0]
+        warm, arguments = (
+            leaves(self, kind.arrays(s)) if derivative else kind.arrays(s) for s in (first, sample)
         )
         for count in (1, 4):
             with threads(count):
                 # Code is paged in and threads are started before anything is measured.
-                everything(self, small, self.samples()[0], _ones)
+                everything(self, warm, first, _ones)
                 peak = Peak()
                 results = everything(self, arguments, sample, _ones)
                 self.judge_peak(peak, results, sample, kind, derivative)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from logsum.tour._theme import Theme
 
-title = "How far is a 3 from an 8?"
+title = "How far is a 1 from a 0?"
 question = (
     "Optimal transport measures images by how far their ink must move, and Sinkhorn's iteration "
     "finds it by multiplying with exp(-cost / ε). Where does that underflow, what does the log "
@@ -259,9 +259,9 @@ def _neighbours(digits: Digits, context: Context) -> Table:
 
 
 def _two_digits(digits: Digits) -> tuple[Array, Array]:
-    """Return a 3 and an 8."""
-    three, eight = (digits.train[digits.train_labels == label][0] for label in (3, 8))
-    return three, eight
+    """Return a 1 and a 0."""
+    one, zero = (digits.train[digits.train_labels == label][0] for label in (1, 0))
+    return one, zero
 
 
 def _show(axes: Any, image: Array, theme: Theme, **options: Any) -> None:
@@ -320,7 +320,7 @@ def _plan_picture(a: Array, b: Array, plans: Plans) -> Picture:
     stays = float(np.diag(plan).sum())
     return Picture(
         "transport-plan",
-        f"The plan from a 3 to an 8 at ε = {EPSILON:g}: {stays:.0%} of the ink stays in its pixel "
+        f"The plan from a 1 to a 0 at ε = {EPSILON:g}: {stays:.0%} of the ink stays in its pixel "
         "(discs), blue arrows go to a neighbour, orange ones further. The mean way is "
         f"{float((plan * np.sqrt(plans.costs)).sum()):.2f} pixels.",
         draw,
@@ -359,7 +359,7 @@ def _interpolation_picture(a: Array, b: Array, plans: Plans) -> Picture:
 
     return Picture(
         "transport-interpolation",
-        "Half way from a 3 to an 8. Above, all ink has gone that part of its way; below, the one "
+        "From a 1 to a 0. Above, all ink has gone that part of its way; below, the one "
         "image fades out while the other fades in.",
         draw,
     )
