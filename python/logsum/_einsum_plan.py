@@ -57,7 +57,8 @@ class Plan(NamedTuple):
     @property
     def roundings(self) -> int:
         """How often a number is rounded to the dtype that stores it on its way to the result."""
-        return len(self.joins) + sum(bool(each.reduced) for each in self.preparations)
+        alone = sum(bool(preparation.reduced) for preparation in self.preparations)
+        return alone + sum(1 + bool(join.reduced) for join in self.joins)
 
 
 def make_plan(

@@ -187,33 +187,38 @@ HWY_INLINE V LogScaled(D d, V x, V n) {
   });
 }
 
-// The same, and in `rest` what rounding took from it, so that result + rest is right to 2^-24
-// (2^-53) absolutely, however large n ln 2 is. Where the result is not finite the rest is 0.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V LogScaled(D d, V x, V n, V& rest) {
-  using T = hn::TFromD<D>;
-  const V result = LogTimesPower<true>(d, x, n, [&](V k, V f) HWY_ATTR {
-    return LogFromPartsWithRest(d, k, f, rest);
-  });
-  const auto finite = hn::Lt(hn::Abs(result), hn::Set(d, std::numeric_limits<T>::infinity()));
-  rest = hn::IfThenElseZero(finite, rest);
-  return result;
-}
-
-// LogScaled for sums of exponentials: x is zero, a normal number up to the largest finite one, or
-// NaN. A third of the work less.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V LogScaledOfSum(D d, V x, V n) {
+// log(x 2^n) for a sum of exponentials, as join(k, f) makes it of its parts: x is zero, a normal
+// number up to the largest finite one, or NaN.
+template <class D, class Join, class V = hn::Vec<D>>
+HWY_INLINE V LogOfSum(D d, V x, V n, const Join& join) {
   using T = hn::TFromD<D>;
   const hn::RebindToUnsigned<D> du;
   const BinaryExponent<D> exponent(d, x);
   const V k = hn::Add(exponent.Number(d, hn::Zero(d)), n);
   const V mantissa = hn::BitCast(d, hn::Sub(hn::BitCast(du, x), exponent.unit));
-  const V f = hn::Sub(mantissa, hn::Set(d, T{1}));
-  const V result = LogFromParts<false>(d, k, f, hn::Zero(d));
+  const V result = join(k, hn::Sub(mantissa, hn::Set(d, T{1})));
   // 0 - inf is -inf, NaN stays.
   const V special = hn::Sub(x, hn::Set(d, std::numeric_limits<T>::infinity()));
   return hn::IfThenElse(hn::Gt(x, hn::Zero(d)), result, special);
+}
+
+// LogScaled for such sums, a third of the work less.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LogScaledOfSum(D d, V x, V n) {
+  return LogOfSum(d, x, n, [&](V k, V f) HWY_ATTR {
+    return LogFromParts<false>(d, k, f, hn::Zero(d));
+  });
+}
+
+// The same, and in `rest` what rounding took from it, so that result + rest is right to 2^-24
+// (2^-53) absolutely, however large n ln 2 is. Where x is zero or NaN the rest is 0.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LogScaledOfSum(D d, V x, V n, V& rest) {
+  const V result = LogOfSum(d, x, n, [&](V k, V f) HWY_ATTR {
+    return LogFromPartsWithRest(d, k, f, rest);
+  });
+  rest = hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), rest);
+  return result;
 }
 
 // log(1 + x). At most 1 ulp for every x > -1; x itself, -0 included, where |x| < 2^-25 (2^-54).

@@ -109,6 +109,7 @@ bool FinishSums(const Plan& plan, const ScaledTile<Real>& scaled) {
   for (std::int64_t r = 0; r < scaled.tile.rows.count; ++r) {
     const Lines<Real> row = scaled.rows.At(r);
     const Real shift = *row.scale - static_cast<Real>(2 * scaled.bias);
+    results.Begin({scaled.tile.batch, scaled.tile.rows.begin + r, 0}, scaled.tile.columns);
     for (std::int64_t c = 0; c < scaled.tile.columns.count; c += lanes) {
       const V sum = hn::Add(hn::Load(d, scaled.high + r * kStride + c),
                             hn::Load(d, scaled.low + r * kStride + c));
@@ -122,7 +123,7 @@ bool FinishSums(const Plan& plan, const ScaledTile<Real>& scaled) {
       const V exponent = hn::Add(hn::LoadU(d, scaled.columns.scale + c), hn::Set(d, shift));
       results.Put(d, c, sum, exponent, lost);
     }
-    results.Write({scaled.tile.batch, scaled.tile.rows.begin + r, 0}, scaled.tile.columns);
+    results.End();
   }
   return uncertain;
 }
@@ -148,6 +149,25 @@ HWY_INLINE TargetFactor<D> FactorOfTarget(D d, const TermKind& kind,
   return {hn::IfThenZeroElse(zero, fraction), exponent, zero, hn::AndNot(zero, beyond)};
 }
 
+// The usual case of a mean in few instructions: nothing is missing from the sums, the targets lie in
+// the domain and sum e^x 2^exponent far from both ends of the range. False, and nothing done, where
+// that does not hold for all lanes.
+template <class D, class Real = hn::TFromD<D>, class V = hn::Vec<D>>
+HWY_INLINE bool TimesTarget(D d, const TargetRows<Real>& target, std::int64_t row,
+                            std::int64_t column, V exponent, V sum, RowWriter<Real>& means) {
+  using C = ExpConstants<Real>;
+  constexpr Real kFar = C::kExponentBias - 7;
+  const auto term = LoadTerm(d, target.kind(), target.blocks(), row, column);
+  const V power = hn::MulAdd(term.x, hn::Set(d, C::kLog2E), exponent);
+  const auto inside = hn::Le(hn::Abs(term.x), hn::Set(d, ScalingLimits<Real>::kDomain));
+  const auto usual = hn::And(inside, hn::Le(hn::Abs(power), hn::Set(d, kFar)));
+  if (!hn::AllTrue(d, usual)) return false;
+  V mean = hn::Mul(sum, ExpScaled<D>(d, hn::Neg(exponent))(term.x));
+  if (target.kind().has_residual) mean = hn::Mul(mean, ExpOfRest(d, term.rest));
+  means.Put(d, column, mean);
+  return true;
+}
+
 // The tolerance of a mean is relative to its weights: to their sum along the sum, or, where the
 // factors themselves sum to one (a target that divides), to the largest.
 template <class D, class Real = hn::TFromD<D>>
@@ -167,18 +187,20 @@ bool FinishMeans(const Plan& plan, const ScaledTile<Real>& scaled) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
   const TargetRows<Real> target(plan, scaled.tile);
-  HWY_ALIGN Real means[kStride];
+  RowWriter<Real> means(plan.out);
   bool uncertain = false;
   for (std::int64_t r = 0; r < scaled.tile.rows.count; ++r) {
     const Lines<Real> row = scaled.rows.At(r);
     const Real shift = *row.scale - static_cast<Real>(2 * scaled.bias);
+    means.Begin({scaled.tile.batch, scaled.tile.rows.begin + r, 0}, scaled.tile.columns);
     for (std::int64_t c = 0; c < scaled.tile.columns.count; c += lanes) {
       const V sum = hn::Add(hn::Load(d, scaled.high + r * kStride + c),
                             hn::Load(d, scaled.low + r * kStride + c));
-      const auto factor = FactorOfTarget(d, target.kind(), target.blocks(), r, c);
       const V own = hn::Add(hn::LoadU(d, scaled.columns.scale + c), hn::Set(d, shift));
+      if (scaled.whole && TimesTarget(d, target, r, c, own, sum, means)) continue;
+      const auto factor = FactorOfTarget(d, target.kind(), target.blocks(), r, c);
       const V exponent = hn::Add(own, factor.exponent);
-      hn::Store(TimesPowerOfTwo(d, hn::Mul(sum, factor.fraction), exponent), d, means + c);
+      means.Put(d, c, TimesPowerOfTwo(d, hn::Mul(sum, factor.fraction), exponent));
       if (scaled.whole) {
         uncertain |= !hn::AllFalse(d, factor.outside);
         continue;
@@ -197,8 +219,7 @@ bool FinishMeans(const Plan& plan, const ScaledTile<Real>& scaled) {
           hn::And(packed, hn::Or(factor.zero, hn::AndNot(factor.outside, certain)));
       uncertain |= !hn::AllTrue(d, decided);
     }
-    WriteRow(plan.out, {scaled.tile.batch, scaled.tile.rows.begin + r, 0}, scaled.tile.columns,
-             means);
+    means.End();
   }
   return uncertain;
 }

@@ -56,6 +56,7 @@ bool FinishSplitSums(const Plan& plan, const SplitTile<Real>& split, std::uint8_
   SumRows<Real> results(plan);
   bool decided = true;
   for (std::int64_t r = 0; r < tile.rows.count; ++r) {
+    results.Begin({tile.batch, tile.rows.begin + r, 0}, tile.columns);
     for (std::int64_t c = 0; c < tile.columns.count; c += lanes) {
       const std::int64_t at = r * kStride + c;
       const auto sum = hn::Add(hn::Load(d, split.high + at), hn::Load(d, split.low + at));
@@ -63,7 +64,7 @@ bool FinishSplitSums(const Plan& plan, const SplitTile<Real>& split, std::uint8_
       const auto lost = hn::Mul(sum, hn::Set(d, 1 / ScalingLimits<Real>::kCertified));
       results.Put(d, c, sum, hn::ConvertTo(d, hn::Load(di, split.exponent + at)), lost);
     }
-    results.Write({tile.batch, tile.rows.begin + r, 0}, tile.columns);
+    results.End();
     for (std::int64_t c = 0; c < tile.columns.count; ++c) {
       const std::int64_t at = r * kStride + c;
       const Real exponent = split.high[at] == 0 ? -std::numeric_limits<Real>::infinity()

@@ -116,9 +116,13 @@ class MaximumBlock {
         }
         if (plan_.bound.Exists()) {
           const double best = static_cast<double>(best_.get()[at + c]);
-          const double bound = std::isinf(best) ? 0 : std::abs(best) * rounding.relative +
-                                                          rounding.absolute;
-          StoreAbove(plan_.bound, entry, 2 * bound);
+          // Beside infinities nothing is rounded; else one addition, and once more for half types.
+          const double rounded = std::abs(best) * rounding.relative + rounding.absolute;
+          if (std::isinf(best)) {
+            Store(plan_.bound, entry, 0);
+          } else {
+            StoreAbove(plan_.bound, entry, 2 * rounded);
+          }
         }
       }
     }

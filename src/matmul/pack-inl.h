@@ -14,6 +14,7 @@
 #include "core/exp-inl.h"
 #include "gemm/panel.hpp"
 #include "gemm/tile-inl.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "matmul/lines-inl.h"
 #include "matmul/scaling.hpp"
@@ -161,6 +162,7 @@ void SurveyLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, t
                 const Lines<Real>& facts) {
   using D = hn::ScalableTag<Real>;
   const D d;
+  const TermKind kind = packing.kind.WithoutSmallResidual(*packing.operand);
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   if (packing.IsPlain() && terms.Whole() != nullptr && SurveyWhole(packing, rows, terms, facts)) {
@@ -168,7 +170,7 @@ void SurveyLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, t
   }
   constexpr int kMaxRows = gemm::HWY_NAMESPACE::kRows<Real>;
   HWY_ALIGN Real tops[kMaxRows * hn::MaxLanes(d)], bottoms[kMaxRows * hn::MaxLanes(d)];
-  Real masses[kMaxRows] = {}, peaks[kMaxRows] = {};
+  HWY_ALIGN Real masses[kMaxRows * hn::MaxLanes(d)] = {}, peaks[kMaxRows * hn::MaxLanes(d)] = {};
   constexpr int kLanes = hn::MaxLanes(d);
   std::fill_n(tops, kMaxRows * lanes, -std::numeric_limits<Real>::infinity());
   std::fill_n(bottoms, kMaxRows * lanes, std::numeric_limits<Real>::infinity());
@@ -178,20 +180,27 @@ void SurveyLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, t
         Extremes<D> extremes(d);
         extremes.top = hn::Load(d, tops + r * lanes);
         extremes.bottom = hn::Load(d, bottoms + r * lanes);
+        extremes.mass = hn::Load(d, masses + r * lanes);
+        extremes.peak = hn::Load(d, peaks + r * lanes);
         for (std::int64_t k = 0; k < depth.count; k += lanes) {
           add(extremes, blocks, r, depth, k);
         }
         hn::Store(extremes.top, d, tops + r * lanes);
         hn::Store(extremes.bottom, d, bottoms + r * lanes);
+        hn::Store(extremes.mass, d, masses + r * lanes);
+        hn::Store(extremes.peak, d, peaks + r * lanes);
       }
     });
   };
   // What the lanes of each line have in common, side by side.
   HWY_ALIGN Real top[kMaxRows + kLanes], bottom[kMaxRows + kLanes];
+  Real mass[kMaxRows], peak[kMaxRows];
   const auto reduce = [&]() HWY_ATTR {
     for (int r = 0; r < rows; ++r) {
       top[r] = hn::GetLane(hn::MaxOfLanes(d, hn::Load(d, tops + r * lanes)));
       bottom[r] = hn::GetLane(hn::MinOfLanes(d, hn::Load(d, bottoms + r * lanes)));
+      mass[r] = hn::GetLane(hn::SumOfLanes(d, hn::Load(d, masses + r * lanes)));
+      peak[r] = hn::GetLane(hn::MaxOfLanes(d, hn::Load(d, peaks + r * lanes)));
     }
   };
   if (packing.IsPlain()) {
@@ -213,19 +222,17 @@ void SurveyLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, t
                std::int64_t k) HWY_ATTR {
       V shift, cut;
       GaugeAlong(d, packing, depth.begin + k, shift, cut);
-      extremes.Add(d, LoadTerm(d, packing.kind, blocks, r, k), shift, cut, packing.is_mean);
+      extremes.Add(d, LoadTerm(d, kind, blocks, r, k), shift, cut, packing.is_mean);
       if (packing.kind.has_weight) {
         // Repeated columns must not count twice.
+        const auto own = hn::FirstN(d, static_cast<std::size_t>(depth.count - k));
         const Real* const weights = blocks.weight.data + r * blocks.weight.step + k;
-        for (std::int64_t i = 0; i < std::min(lanes, depth.count - k); ++i) {
-          masses[r] += std::abs(weights[i]);
-          peaks[r] = std::max(peaks[r], std::abs(weights[i]));
-        }
+        extremes.AddWeight(hn::IfThenElseZero(own, hn::LoadU(d, weights)));
       }
     });
   }
   reduce();
-  DescribeLines(packing, top, bottom, masses, peaks, rows, facts);
+  DescribeLines<Real>(packing, top, bottom, mass, peak, rows, facts);
 }
 
 // Scaled exponentials of the lines surveyed, to `panel`.
@@ -260,12 +267,23 @@ void PackLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, tru
   });
 }
 
+// Asks for a row's part of the next panel. Rows may be far apart, and no hardware foresees the jump
+// from the last row of one panel to the first of the next.
+template <class Real>
+HWY_INLINE void PrefetchTerm(const TermKind& kind, const TermBlocks<Real>& blocks,
+                             std::int64_t row, std::int64_t column) {
+  hwy::Prefetch(blocks.value.data + row * blocks.value.step + column);
+  if (kind.has_residual) hwy::Prefetch(blocks.residual.data + row * blocks.residual.step + column);
+  if (kind.has_weight) hwy::Prefetch(blocks.weight.data + row * blocks.weight.step + column);
+}
+
 // The facts of at most kTileStride lines of the right operand, `width` with those repeated.
 template <class Real>
 void SurveyRight(const Packing<Real>& packing, std::int64_t width,
                  const PanelTerms<Real, false>& terms, const Lines<Real>& facts) {
   using D = hn::ScalableTag<Real>;
   const D d;
+  const TermKind kind = packing.kind.WithoutSmallResidual(*packing.operand);
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
@@ -293,7 +311,9 @@ void SurveyRight(const Packing<Real>& packing, std::int64_t width,
   if (packing.IsPlain()) {
     survey([&](Extremes<D>& extremes, const TermBlocks<Real>& blocks, Span, std::int64_t k,
                std::int64_t c) HWY_ATTR {
-      extremes.AddPlain(d, hn::LoadU(d, blocks.value.data + k * blocks.value.step + c));
+      const Real* const at = blocks.value.data + k * blocks.value.step + c;
+      PrefetchTerm(packing.kind, blocks, k, c + width);
+      extremes.AddPlain(d, hn::LoadU(d, at));
     });
     if (*std::min_element(bottoms, bottoms + width) == -std::numeric_limits<Real>::infinity()) {
       survey([&](Extremes<D>& extremes, const TermBlocks<Real>& blocks, Span, std::int64_t k,
@@ -304,9 +324,10 @@ void SurveyRight(const Packing<Real>& packing, std::int64_t width,
   } else {
     survey([&](Extremes<D>& extremes, const TermBlocks<Real>& blocks, Span depth, std::int64_t k,
                std::int64_t c) HWY_ATTR {
+      PrefetchTerm(packing.kind, blocks, k, c + width);
       V shift, cut;
       GaugeAt(d, packing, depth.begin + k, shift, cut);
-      extremes.Add(d, LoadTerm(d, packing.kind, blocks, k, c), shift, cut, packing.is_mean);
+      extremes.Add(d, LoadTerm(d, kind, blocks, k, c), shift, cut, packing.is_mean);
       if (packing.kind.has_weight) {
         extremes.AddWeight(hn::LoadU(d, blocks.weight.data + k * blocks.weight.step + c));
       }
@@ -321,6 +342,9 @@ void PackRight(const Packing<Real>& packing, std::int64_t width,
                const PanelTerms<Real, false>& terms, Real* panel, const Lines<Real>& facts) {
   using D = hn::ScalableTag<Real>;
   const D d;
+  // Far apart, rows of a power of two fall on the same few sets of a cache, and are gone since the
+  // survey.
+  constexpr std::int64_t kRowsAhead = 16;
   using V = hn::Vec<D>;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr Real kInf = std::numeric_limits<Real>::infinity();
@@ -335,12 +359,14 @@ void PackRight(const Packing<Real>& packing, std::int64_t width,
       Real* const to = panel + depth.begin * width + c;
       if (simple) {
         for (std::int64_t k = 0; k < depth.count; ++k) {
+          PrefetchTerm(packing.kind, blocks, k + kRowsAhead, c);
           const V x = hn::LoadU(d, blocks.value.data + k * blocks.value.step + c);
           hn::Store(exp(x), d, to + k * width);
         }
         continue;
       }
       for (std::int64_t k = 0; k < depth.count; ++k) {
+        PrefetchTerm(packing.kind, blocks, k + kRowsAhead, c);
         V shift, cut;
         GaugeAt(d, packing, depth.begin + k, shift, cut);
         const V y = ScaledTerm(d, packing.kind, LoadTerm(d, packing.kind, blocks, k, c), shift,

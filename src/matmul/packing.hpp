@@ -15,6 +15,13 @@ struct TermKind {
       : negated(operand.negated),
         has_residual(operand.residual.Exists()),
         has_weight(operand.weight.Exists()) {}
+  // For extremes: a residual is at most half an ulp of its value, except where that is half a type.
+  TermKind WithoutSmallResidual(const Operand& operand) const {
+    TermKind kind = *this;
+    const DType dtype = operand.value.dtype;
+    if (dtype == DType::f32 || dtype == DType::f64) kind.has_residual = false;
+    return kind;
+  }
   bool IsPlain() const { return !negated && !has_residual && !has_weight; }
 };
 

@@ -33,12 +33,24 @@ struct Block {
   std::int64_t step;
 };
 
-// A run, widened; the common full one without a loop over it.
+// A run, widened.
 template <class Real, class Storage>
 HWY_INLINE void CopyRun(const Storage* HWY_RESTRICT from, Real* HWY_RESTRICT to,
                         std::int64_t count) {
   if constexpr (std::is_same_v<Real, Storage>) {
-    std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(Real));
+    // Sides of squares in two copies of a fixed size, which may overlap: a call would take longer.
+    constexpr std::int64_t kHalf = 8;
+    if (count >= kHalf && count <= 2 * kHalf) {
+      const hn::CappedTag<Real, kHalf> d;
+      const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+      const std::int64_t second = count - kHalf;
+      for (std::int64_t i = 0; i < kHalf; i += lanes) hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+      for (std::int64_t i = second; i < count; i += lanes) {
+        hn::StoreU(hn::LoadU(d, from + i), d, to + i);
+      }
+    } else {
+      std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(Real));
+    }
   } else {
     WidenRun(from, to, count);
   }
@@ -61,11 +73,20 @@ void CopyBlock(const Storage* from, const Offsets& rows, Span r, const Offsets& 
       const std::int64_t width = std::min(kSide, c.count - j);
       for (std::int64_t i = 0; i < r.count; i += kSide) {
         const std::int64_t height = std::min(kSide, r.count - i);
-        for (std::int64_t k = 0; k < width; ++k) {
-          const Storage* const run = from + rows(r.begin + i) + columns(c.begin + j + k);
-          CopyRun(run, square + k * kSide, height);
+        const auto run = [&](std::int64_t k) {
+          return from + rows(r.begin + i) + columns(c.begin + j + k);
+        };
+        if constexpr (std::is_same_v<Real, Storage>) {
+          if (height == kSide && width == kSide && columns.IsEven()) {
+            Transpose(run(0), columns.Stride(), kSide, kSide, turned, kSide);
+          } else {
+            for (std::int64_t k = 0; k < width; ++k) CopyRun(run(k), square + k * kSide, height);
+            Transpose(square, kSide, kSide, kSide, turned, kSide);
+          }
+        } else {
+          for (std::int64_t k = 0; k < width; ++k) CopyRun(run(k), square + k * kSide, height);
+          Transpose(square, kSide, kSide, kSide, turned, kSide);
         }
-        Transpose(square, kSide, kSide, kSide, turned, kSide);
         for (std::int64_t h = 0; h < height; ++h) {
           CopyRun(turned + h * kSide, to + (i + h) * to_step + j, width);
         }

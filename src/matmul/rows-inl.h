@@ -44,6 +44,52 @@ void WriteRow(const Source& to, const Entry& entry, Span columns, const Real* va
   });
 }
 
+// Where a row of results begins if it can be stored as it is computed, else null.
+template <class Real>
+Real* DirectRow(const Source& to, const Entry& row, Span columns) {
+  constexpr DType kOwn = sizeof(Real) == sizeof(double) ? DType::f64 : DType::f32;
+  if (to.dtype != kOwn || !to.inner.IsRun()) return nullptr;
+  return static_cast<Real*>(to.data) + to.At(row.batch, row.row, columns.begin);
+}
+
+// A row of results on its way to memory: whole vectors directly where possible, the rest by way of
+// a buffer.
+template <class Real>
+class RowWriter {
+ public:
+  explicit RowWriter(const Source& to) : to_(to) {}
+
+  HWY_INLINE void Begin(const Entry& row, Span columns) {
+    row_ = row;
+    columns_ = columns;
+    direct_ = DirectRow<Real>(to_, row, columns);
+  }
+  template <class D>
+  HWY_INLINE void Put(D d, std::int64_t c, hn::Vec<D> values) {
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    const bool fits = direct_ != nullptr && c + lanes <= columns_.count;
+    hn::StoreU(values, d, (fits ? direct_ : buffer_) + c);
+  }
+  HWY_INLINE void End() {
+    if (direct_ == nullptr) {
+      WriteRow(to_, row_, columns_, buffer_);
+      return;
+    }
+    const hn::ScalableTag<Real> d;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    for (std::int64_t c = columns_.count / lanes * lanes; c < columns_.count; ++c) {
+      direct_[c] = buffer_[c];
+    }
+  }
+
+ private:
+  const Source& to_;
+  Entry row_{};
+  Span columns_{};
+  Real* direct_ = nullptr;
+  HWY_ALIGN Real buffer_[gemm::HWY_NAMESPACE::kTileStride<Real>];
+};
+
 // The relative error of a scaled sum beside what was flushed, in units of its roundoff: two factors
 // of 1.1 ulp (2.2 units) each, a chain of kChunk terms and one of kFold chunks, compensated
 // additions of those, the final rounding, and the logarithm's own error (docs/matmul.md).
@@ -55,42 +101,54 @@ class SumRows {
  public:
   explicit SumRows(const Plan& plan)
       : plan_(plan),
+        writer_(plan.out),
         has_residual_(plan.residual.Exists()),
         has_bound_(plan.bound.Exists()),
         rounding_(RoundingOf(plan.out.dtype)),
         bound_rounding_(RoundingOf(has_bound_ ? plan.bound.dtype : plan.out.dtype)) {}
+
+  HWY_INLINE void Begin(const Entry& row, Span columns) {
+    row_ = row;
+    columns_ = columns;
+    writer_.Begin(row, columns);
+  }
 
   // The logarithms of sum 2^exponent, columns [c, c + lanes) of the tile.
   template <class D, class V = hn::Vec<D>>
   HWY_INLINE void Put(D d, std::int64_t c, V sum, V exponent, V lost) {
     if (!has_residual_) {
       const V result = logsum::HWY_NAMESPACE::LogScaledOfSum(d, sum, exponent);
-      hn::StoreU(result, d, results_ + c);
+      writer_.Put(d, c, result);
       if (has_bound_) PutBound(d, c, result, sum, lost);
       return;
     }
     V rest;
-    const V result = logsum::HWY_NAMESPACE::LogScaled(d, sum, exponent, rest);
+    const V result = logsum::HWY_NAMESPACE::LogScaledOfSum(d, sum, exponent, rest);
+    writer_.Put(d, c, result);
     hn::Store(result, d, results_ + c);
     hn::Store(rest, d, rests_ + c);
     if (has_bound_) PutBound(d, c, result, sum, lost);
   }
 
-  void Write(const Entry& row, Span columns) {
-    WriteRow(plan_.out, row, columns, results_);
+  HWY_INLINE void End() {
+    writer_.End();
+    if (has_residual_ || has_bound_) WriteOthers();
+  }
+
+ private:
+  void WriteOthers() {
     if (has_residual_) {
       if (sizeof(Real) == sizeof(float) && plan_.out.dtype != DType::f32) {
-        for (std::int64_t c = 0; c < columns.count; ++c) {
+        for (std::int64_t c = 0; c < columns_.count; ++c) {
           const Real kept = static_cast<Real>(RoundTo(plan_.out.dtype, results_[c]));
           if (kept - kept == 0) rests_[c] += results_[c] - kept;
         }
       }
-      WriteRow(plan_.residual, row, columns, rests_);
+      WriteRow(plan_.residual, row_, columns_, rests_);
     }
-    if (has_bound_) WriteRow(plan_.bound, row, columns, bounds_);
+    if (has_bound_) WriteRow(plan_.bound, row_, columns_, bounds_);
   }
 
- private:
   template <class D, class V = hn::Vec<D>>
   HWY_INLINE void PutBound(D d, std::int64_t c, V result, V sum, V lost) {
     constexpr Real kInf = std::numeric_limits<Real>::infinity();
@@ -114,6 +172,9 @@ class SumRows {
 
   static constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
   const Plan& plan_;
+  RowWriter<Real> writer_;
+  Entry row_{};
+  Span columns_{};
   const bool has_residual_, has_bound_;
   const Rounding rounding_, bound_rounding_;
   HWY_ALIGN Real results_[kStride];

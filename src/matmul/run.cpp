@@ -146,7 +146,7 @@ class Product {
     ParallelFor(tasks, threads_, [&](std::int64_t task) {
       const std::size_t gauge_size = gauge_.Size();
       const std::size_t shared_size = shared_.MemoryFor<Real>(shared_.Panels());
-      const Buffer<Real> memory(StreamMemory() + shared_size + gauge_size);
+      const TaskMemory<Real> memory(StreamMemory() + shared_size + gauge_size);
       Real* const shared_panels = memory.get() + StreamMemory();
       const std::int64_t end = std::min(plan_.batch, (task + 1) * entries);
       for (std::int64_t b = task * entries; b < end; ++b) {
@@ -172,7 +172,7 @@ class Product {
     std::vector<Gauge<Real>> gauge(static_cast<std::size_t>(plan_.batch));
     if (gauge_size > 0) {
       ParallelFor(plan_.batch, threads_, [&](std::int64_t b) {
-        const Buffer<Real> scratch(static_cast<std::size_t>(kernels_.scratch));
+        const TaskMemory<Real> scratch(static_cast<std::size_t>(kernels_.scratch));
         gauge[static_cast<std::size_t>(b)] = gauge_.Make(
             b, scratch.get(), gauges.get() + gauge_size * static_cast<std::size_t>(b));
       });
@@ -186,7 +186,7 @@ class Product {
     };
     ParallelFor(plan_.batch * shared_.Groups(), threads_, [&](std::int64_t task) {
       const std::int64_t b = task / shared_.Groups(), g = task % shared_.Groups();
-      const Buffer<Real> scratch(static_cast<std::size_t>(kernels_.scratch));
+      const TaskMemory<Real> scratch(static_cast<std::size_t>(kernels_.scratch));
       const PanelGroup<Real> all = shared_of(b);
       const std::int64_t first = g * shared_.group_panels;
       Pack(shared_, b, gauge[static_cast<std::size_t>(b)], shared_.GroupLines(g), scratch.get(),
@@ -196,7 +196,7 @@ class Product {
     std::vector<std::vector<TileId>> uncertain(static_cast<std::size_t>(tasks));
     ParallelFor(tasks, threads_, [&](std::int64_t task) {
       const std::int64_t b = task / streamed_.Groups();
-      const Buffer<Real> memory(StreamMemory());
+      const TaskMemory<Real> memory(StreamMemory());
       Stream(b, task % streamed_.Groups(), gauge[static_cast<std::size_t>(b)], shared_of(b),
              memory.get(), uncertain[static_cast<std::size_t>(task)]);
     });

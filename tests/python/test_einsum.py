@@ -137,6 +137,10 @@ def test_half_types_keep_float32_between_joins() -> None:
     assert out.dtype == torch.bfloat16
     # In bfloat16 300 + log 3 is 302 or 300.
     torch.testing.assert_close(out, torch.full((3, 3), 2 * math.log(3)).to(torch.bfloat16))
+    a, b = torch.tensor([300.0]).to(torch.bfloat16), torch.tensor([1.0]).to(torch.bfloat16)
+    rows = a.expand(9), b.expand(9)
+    expected = torch.tensor(301 + math.log(9)).to(torch.bfloat16)  # 301 itself would be 300
+    torch.testing.assert_close(logsum.logeinsumexp("i,i->", *rows), expected, rtol=0, atol=0)
 
 
 # ---- special values ------------------------------------------------------------------------
@@ -281,3 +285,13 @@ def test_bad_tensors() -> None:
         E("ij,ij", t, t.to("meta"))
     with pytest.raises(ValueError, match=r"operands\[1\]: expected size 3 or 1 for index 'j'"):
         E("ij,jk", t, t)
+
+
+@needs_torch
+def test_other_devices() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():  # stands for a GPU where there is none
+        a = torch.empty(3, device="cuda")
+        with pytest.raises(RuntimeError, match=r"logeinsumexp: operands\[0\]: .*CPU.*cuda:0"):
+            E("i->", a)
