@@ -95,13 +95,31 @@ inline void PrefetchTile(const Source& source, const Tile& tile) {
   }
 }
 
-// Tile (left, right), numbered within the groups.
+// The results of tile (left, right), numbered within the groups, from its sums.
+template <class Real>
+bool FinishTile(const Plan& plan, int bias, const TileId& id, const PanelGroup<Real>& left,
+                const PanelGroup<Real>& right, const Real* high, const Real* low, bool whole) {
+  const ScaledTile<Real> scaled{
+      .tile = {id.batch, PanelLines(left.lines, kLeftLines<Real>, id.left),
+               PanelLines(right.lines, kRightLines<Real>, id.right)},
+      .high = high,
+      .low = low,
+      .rows = left.facts.At(id.left * kLeftLines<Real>),
+      .columns = right.facts.At(id.right * kRightLines<Real>),
+      .depth = plan.depth,
+      .bias = bias,
+      .whole = whole};
+  return plan.is_mean ? FinishMeans(plan, scaled) : FinishSums(plan, scaled);
+}
+
+template <class Real>
+inline constexpr std::int64_t kTileSize =
+    gemm::HWY_NAMESPACE::kRows<Real> * gemm::HWY_NAMESPACE::kTileStride<Real>;
+
 template <class Real>
 bool MultiplyTile(const Plan& plan, int bias, const TileId& id, const PanelGroup<Real>& left,
                   const PanelGroup<Real>& right, bool whole) {
-  constexpr std::int64_t kSize = gemm::HWY_NAMESPACE::kRows<Real> *
-                                 gemm::HWY_NAMESPACE::kTileStride<Real>;
-  alignas(gemm::kPanelAlign) Real high[kSize], low[kSize];
+  alignas(gemm::kPanelAlign) Real high[kTileSize<Real>], low[kTileSize<Real>];
   const Span rows = PanelLines(left.lines, kLeftLines<Real>, id.left);
   const Span columns = PanelLines(right.lines, kRightLines<Real>, id.right);
   const Tile tile{id.batch, rows, columns};
@@ -109,15 +127,7 @@ bool MultiplyTile(const Plan& plan, int bias, const TileId& id, const PanelGroup
   gemm::HWY_NAMESPACE::Multiply(LeftPanel(left, id.left, plan.depth), static_cast<int>(rows.count),
                                 RightPanel(right, id.right, plan.depth),
                                 VectorsFor<Real>(columns.count), plan.depth, high, low, true);
-  const ScaledTile<Real> scaled{.tile = tile,
-                                .high = high,
-                                .low = low,
-                                .rows = left.facts.At(id.left * kLeftLines<Real>),
-                                .columns = right.facts.At(id.right * kRightLines<Real>),
-                                .depth = plan.depth,
-                                .bias = bias,
-                                .whole = whole};
-  return plan.is_mean ? FinishMeans(plan, scaled) : FinishSums(plan, scaled);
+  return FinishTile(plan, bias, id, left, right, high, low, whole);
 }
 
 // What may be missing from the sums of a group's panel.

@@ -6,6 +6,7 @@
 
 #include "core/buffer.hpp"
 #include "core/exp_constants.hpp"
+#include "core/parallel.hpp"
 #include "matmul/packing.hpp"
 
 namespace logsum::matmul {
@@ -77,24 +78,45 @@ MeanGauge<Real>::MeanGauge(const Plan& plan)
     : plan_(plan), needed_(plan.is_mean && !plan.target.negated) {}
 
 template <class Real>
-Gauge<Real> MeanGauge<Real>::Make(std::int64_t batch, Real* scratch, Real* memory) const {
-  if (!needed_) return {};
+void MeanGauge<Real>::Fill(std::int64_t batch, Span depth, Real* scratch, Real* memory) const {
   const bool of_right = plan_.left.negated;
   const Operand operand = WithoutWeight(of_right ? plan_.right : plan_.left);
   const auto packing = PlainPacking<Real>(plan_, operand, batch, {}, 1);
-  Real* const shift = memory;
-  Real* const cut = memory + GaugeSize(plan_.depth) / 2;
-  std::fill_n(memory, GaugeSize(plan_.depth), Real{0});
-  Kernels<Real>().depth_tops(packing, nullptr, {0, plan_.depth},
-                             of_right ? plan_.columns : plan_.rows, scratch, shift);
-  for (std::int64_t k = 0; k < plan_.depth; ++k) {
-    if (shift[k] == -kInf<Real>) cut[k] = -kInf<Real>;
+  Real* const shift = memory + depth.begin;
+  Real* const cut = shift + GaugeSize(plan_.depth) / 2;
+  // Whole vectors are written, so a span's end may reach into the next one's: by way of a buffer.
+  const Buffer<Real> tops(GaugeSize(depth.count) / 2);
+  Kernels<Real>().depth_tops(packing, nullptr, depth, of_right ? plan_.columns : plan_.rows,
+                             scratch, tops.get());
+  for (std::int64_t k = 0; k < depth.count; ++k) {
+    const Real top = tops.get()[k];
+    cut[k] = top == -kInf<Real> ? top : Real{0};
     const Real exponent =
-        InDomain(shift[k]) ? std::round(shift[k] * ExpConstants<Real>::kLog2E) : Real{0};
+        InDomain(top) ? std::round(top * ExpConstants<Real>::kLog2E) : Real{0};
     // The gauge takes from the right what it gives to the left.
     shift[k] = of_right ? exponent : -exponent;
   }
-  return {shift, cut};
+}
+
+template <class Real>
+Gauge<Real> MeanGauge<Real>::Make(std::int64_t batch, Real* scratch, Real* memory) const {
+  if (!needed_) return {};
+  std::fill_n(memory, GaugeSize(plan_.depth), Real{0});
+  Fill(batch, {0, plan_.depth}, scratch, memory);
+  return {memory, memory + GaugeSize(plan_.depth) / 2};
+}
+
+template <class Real>
+Gauge<Real> MeanGauge<Real>::MakeParallel(std::int64_t batch, Real* memory, int threads) const {
+  constexpr std::int64_t kSpan = 8192;
+  if (!needed_) return {};
+  std::fill_n(memory, GaugeSize(plan_.depth), Real{0});
+  ParallelFor((plan_.depth + kSpan - 1) / kSpan, threads, [&](std::int64_t task) {
+    const TaskMemory<Real> scratch(static_cast<std::size_t>(Kernels<Real>().scratch));
+    const std::int64_t begin = task * kSpan;
+    Fill(batch, {begin, std::min(kSpan, plan_.depth - begin)}, scratch.get(), memory);
+  });
+  return {memory, memory + GaugeSize(plan_.depth) / 2};
 }
 
 template <class Real>

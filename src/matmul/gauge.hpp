@@ -23,8 +23,13 @@ class MeanGauge {
   std::size_t Size() const { return needed_ ? GaugeSize(plan_.depth) : 0; }
   // Of one batch entry, in `memory`; `scratch` as packing's.
   Gauge<Real> Make(std::int64_t batch, Real* scratch, Real* memory) const;
+  // The same on several threads, for a long depth.
+  Gauge<Real> MakeParallel(std::int64_t batch, Real* memory, int threads) const;
 
  private:
+  // Fills the gauge at some depth indices.
+  void Fill(std::int64_t batch, Span depth, Real* scratch, Real* memory) const;
+
   const Plan& plan_;
   bool needed_;
 };

@@ -8,6 +8,7 @@
 
 #include "hwy/highway.h"
 #include "matmul/blocks-inl.h"
+#include "matmul/deep-inl.h"
 #include "matmul/kernels.hpp"
 #include "matmul/maximum-inl.h"
 #include "matmul/repair-inl.h"
@@ -26,6 +27,12 @@ const KernelTable<Real>* Table() {
       .pack_right = PackRightGroup<Real>,
       .multiply = MultiplyGroups<Real>,
       .multiply_tile = MultiplyOneTile<Real>,
+      .tile_size = kTileSize<Real>,
+      .survey = Survey<Real>,
+      .describe = Describe<Real>,
+      .pack = Pack<Real>,
+      .accumulate = Accumulate<Real>,
+      .finish = Finish<Real>,
       .repair = Repair<Real>,
       .line_tops = LineTops<Real>,
       .depth_tops = DepthTops<Real>,

@@ -43,6 +43,19 @@ struct KernelTable {
   // The same for one tile of the two groups; whether an entry is uncertain.
   bool (*multiply_tile)(const Plan&, int bias, const TileId&, const PanelGroup<Real>& left,
                         const PanelGroup<Real>& right);
+  // The same in steps, for sums over more depth than is packed at once (deep.hpp): the facts of a
+  // group's lines over a part of the depth; facts from the extremes, weights and peaks in them, of
+  // all of it; packing with given facts; adding to the sums of all tiles of two groups, tile_size
+  // high and as many low parts each, right panel by right panel; results from those.
+  std::int64_t tile_size;
+  void (*survey)(const Packing<Real>&, Real* scratch, const PanelGroup<Real>&);
+  void (*describe)(const Packing<Real>&, std::int64_t lines, const Lines<Real>&);
+  void (*pack)(const Packing<Real>&, Real* scratch, const PanelGroup<Real>&);
+  void (*accumulate)(std::int64_t depth, const PanelGroup<Real>& left,
+                     const PanelGroup<Real>& right, Real* sums, bool first);
+  void (*finish)(const Plan&, int bias, std::int64_t batch, const PanelGroup<Real>& left,
+                 const PanelGroup<Real>& right, const Real* sums,
+                 std::vector<TileId>& uncertain);
   // Computes tiles of the groups' lines again, from the operands, with every term's own exponent;
   // entries that even these do not decide go to the last rung.
   void (*repair)(const Plan&, std::int64_t batch, Span left, Span right,

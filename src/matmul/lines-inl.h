@@ -73,7 +73,8 @@ struct Extremes {
   }
 };
 
-// Turns the extremes of `count` lines into their facts. The arrays may be read to whole vectors.
+// Turns the extremes of `count` lines into their facts. The arrays may be read to whole vectors, and
+// may be those of the facts themselves.
 template <class Real>
 void DescribeLines(const Packing<Real>& packing, const Real* tops, const Real* bottoms,
                    const Real* masses, const Real* peaks, std::int64_t count,
@@ -115,11 +116,11 @@ void DescribeLines(const Packing<Real>& packing, const Real* tops, const Real* b
     std::copy_n(lost, some, facts.lost + i);
     std::copy_n(smallest, some, facts.smallest + i);
   }
-  std::copy_n(tops, count, facts.top);
-  std::copy_n(bottoms, count, facts.bottom);
+  if (tops != facts.top) std::copy_n(tops, count, facts.top);
+  if (bottoms != facts.bottom) std::copy_n(bottoms, count, facts.bottom);
   if (packing.kind.has_weight) {
-    std::copy_n(masses, count, facts.mass);
-    std::copy_n(peaks, count, facts.peak);
+    if (masses != facts.mass) std::copy_n(masses, count, facts.mass);
+    if (peaks != facts.peak) std::copy_n(peaks, count, facts.peak);
   } else {
     std::fill_n(facts.mass, count, Real{1});
     std::fill_n(facts.peak, count, Real{1});

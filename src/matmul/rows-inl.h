@@ -25,6 +25,7 @@ HWY_BEFORE_NAMESPACE();
 namespace logsum::matmul::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
+using gemm::HWY_NAMESPACE::kFold;
 using logsum::HWY_NAMESPACE::Narrow;
 using logsum::HWY_NAMESPACE::NarrowRun;
 
@@ -93,7 +94,7 @@ class RowWriter {
 // The relative error of a scaled sum beside what was flushed, in units of its roundoff: two factors
 // of 1.1 ulp (2.2 units) each, a chain of kChunk terms and one of kFold chunks, compensated
 // additions of those, the final rounding, and the logarithm's own error (docs/matmul.md).
-inline constexpr int kSumError = 5 + gemm::kChunk + gemm::HWY_NAMESPACE::kFold + 8;
+inline constexpr int kSumError = 5 + gemm::kChunk + kFold + 8;
 
 // A row of forward results with residuals and bounds, where those are wanted.
 template <class Real>
@@ -155,7 +156,9 @@ class SumRows {
     constexpr Real kUnit = std::numeric_limits<Real>::epsilon() / 2;
     const V size = hn::Abs(result);
     V bound = hn::MulAdd(size, Constant(d, rounding_.relative), Constant(d, rounding_.absolute));
-    bound = hn::Add(bound, hn::Set(d, kSumError * kUnit));
+    // And what the compensations of so many additions round off themselves.
+    const Real folds = static_cast<Real>(plan_.depth) / (gemm::kChunk * kFold) * kUnit;
+    bound = hn::Add(bound, hn::Set(d, kSumError * kUnit + folds * folds));
     bound = hn::Add(bound, hn::Div(hn::Add(lost, lost), sum));
     bound = hn::MulAdd(bound, Constant(d, 1 + 4 * bound_rounding_.relative),
                        Constant(d, 2 * bound_rounding_.absolute));

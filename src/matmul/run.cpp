@@ -10,6 +10,7 @@
 #include "core/buffer.hpp"
 #include "core/parallel.hpp"
 #include "gemm/panel.hpp"
+#include "matmul/deep.hpp"
 #include "matmul/gauge.hpp"
 #include "matmul/kernels.hpp"
 #include "matmul/repair.hpp"
@@ -82,8 +83,10 @@ class Product {
   void Run() {
     const std::int64_t elements = (plan_.rows + plan_.columns) * plan_.depth +
                                   plan_.rows * plan_.columns;
-    std::vector<TileId> uncertain =
-        elements <= kSmallEntry ? RunSmallEntries() : RunLargeEntries();
+    std::vector<TileId> uncertain = elements <= kSmallEntry ? RunSmallEntries()
+                                    : IsDeep<Real>(plan_)
+                                        ? RunDeep<Real>(plan_, bias_, gauge_, threads_)
+                                        : RunLargeEntries();
     if (!uncertain.empty()) Repair<Real>(plan_, bias_, uncertain, threads_);
   }
 

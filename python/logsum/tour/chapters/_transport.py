@@ -222,7 +222,7 @@ def _matches(test: Array, train: Array, sweeps: int) -> list[Match]:
 
 
 def _neighbours(digits: Digits, context: Context) -> Table:
-    tests, trains, sweeps = (10, 20, 2) if context.quick else (80, 100, 6)
+    tests, trains, sweeps = (10, 20, 2) if context.quick else (100, 200, 6)
     test, labels = digits.test[:tests], digits.test_labels[:tests]
     train, train_labels = digits.train[:trains], digits.train_labels[:trains]
     matched = [_matches(images, train, sweeps) for images in (test, shifted_left(test))]
