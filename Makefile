@@ -15,7 +15,7 @@ PY := $(CURDIR)/.venv/bin/python
 DONE := .venv/.logsum
 CONFIGURE := cmake --preset release -DLOGSUM_BUILD_PYTHON=ON -DPython_EXECUTABLE=$(PY)
 CPP_FOLDERS := include src python/bindings tests/cpp benchmarks examples
-PYTHON_FOLDERS := python tests benchmarks docs tools
+PYTHON_FOLDERS := python tests benchmarks docs tools examples
 
 .PHONY: help setup build test sanitize tour bench lint format docs clean
 

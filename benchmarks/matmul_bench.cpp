@@ -36,8 +36,8 @@ class Matrix {
 };
 
 void CountMultiplyAdds(benchmark::State& state, std::int64_t count) {
-  state.counters["multiply-adds"] = benchmark::Counter(
-      static_cast<double>(count), benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["multiply-adds"] =
+      benchmark::Counter(static_cast<double>(count), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 template <class T>

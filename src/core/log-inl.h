@@ -21,6 +21,7 @@
 
 #include "core/exp-inl.h"
 #include "core/exp_constants.hpp"
+#include "core/two_sum-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum {
@@ -182,9 +183,8 @@ HWY_INLINE V Log(D d, V x) {
 // (float32) or 2^30 (float64). Special values of x as in Log, whatever finite n is.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LogScaled(D d, V x, V n) {
-  return LogTimesPower<true>(d, x, n, [&](V k, V f) HWY_ATTR {
-    return LogFromParts<false>(d, k, f, hn::Zero(d));
-  });
+  return LogTimesPower<true>(
+      d, x, n, [&](V k, V f) HWY_ATTR { return LogFromParts<false>(d, k, f, hn::Zero(d)); });
 }
 
 // log(x 2^n) for a sum of exponentials, as join(k, f) makes it of its parts: x is zero, a normal
@@ -205,18 +205,16 @@ HWY_INLINE V LogOfSum(D d, V x, V n, const Join& join) {
 // LogScaled for such sums, a third of the work less.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LogScaledOfSum(D d, V x, V n) {
-  return LogOfSum(d, x, n, [&](V k, V f) HWY_ATTR {
-    return LogFromParts<false>(d, k, f, hn::Zero(d));
-  });
+  return LogOfSum(d, x, n,
+                  [&](V k, V f) HWY_ATTR { return LogFromParts<false>(d, k, f, hn::Zero(d)); });
 }
 
 // The same, and in `rest` what rounding took from it, so that result + rest is right to 2^-24
 // (2^-53) absolutely, however large n ln 2 is. Where x is zero or NaN the rest is 0.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LogScaledOfSum(D d, V x, V n, V& rest) {
-  const V result = LogOfSum(d, x, n, [&](V k, V f) HWY_ATTR {
-    return LogFromPartsWithRest(d, k, f, rest);
-  });
+  const V result =
+      LogOfSum(d, x, n, [&](V k, V f) HWY_ATTR { return LogFromPartsWithRest(d, k, f, rest); });
   rest = hn::IfThenElseZero(hn::Gt(x, hn::Zero(d)), rest);
   return result;
 }
@@ -239,11 +237,8 @@ HWY_INLINE V Log1p(D d, V x) {
   const V inverse =
       hn::IfThenElseZero(hn::Lt(x, hn::Set(d, C::kOneIsLost)), hn::BitCast(d, inverse_bits));
   const V shift = hn::Sub(inverse, one);
-  const V f = hn::Add(scaled, shift);
-  // What that addition rounded off (Knuth's TwoSum).
-  const V shift_seen = hn::Sub(f, scaled);
-  const V scaled_seen = hn::Sub(f, shift_seen);
-  const V error = hn::Add(hn::Sub(scaled, scaled_seen), hn::Sub(shift, shift_seen));
+  V error;  // what that addition rounds off
+  const V f = TwoSum(scaled, shift, error);
   const V k = exponent.Number(d, hn::Zero(d));
   const V result = LogFromParts<true>(d, k, f, error);
   return hn::CopySign(WithLogSpecials(d, sum, result), x);

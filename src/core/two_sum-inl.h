@@ -14,13 +14,20 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Adds x to high + low without losing what high rounds off (Knuth's TwoSum), whatever the sizes.
+// a + b, and in `error` exactly what its rounding took (Knuth's TwoSum), whatever the sizes.
+template <class V>
+HWY_INLINE V TwoSum(V a, V b, V& error) {
+  const V sum = hn::Add(a, b);
+  const V b_seen = hn::Sub(sum, a);
+  error = hn::Add(hn::Sub(a, hn::Sub(sum, b_seen)), hn::Sub(b, b_seen));
+  return sum;
+}
+
+// Adds x to high + low without losing what high rounds off.
 template <class V>
 HWY_INLINE void Accumulate(V& high, V& low, V x) {
-  const V sum = hn::Add(high, x);
-  const V x_seen = hn::Sub(sum, high);
-  const V error = hn::Add(hn::Sub(high, hn::Sub(sum, x_seen)), hn::Sub(x, x_seen));
-  high = sum;
+  V error;
+  high = TwoSum(high, x, error);
   low = hn::Add(low, error);
 }
 

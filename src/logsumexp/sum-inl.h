@@ -24,11 +24,13 @@
 #include <limits>
 
 #include "core/exp-inl.h"
+#include "core/two_sum-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::reduction::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
+using logsum::HWY_NAMESPACE::Accumulate;
 using logsum::HWY_NAMESPACE::AtLeast;
 using logsum::HWY_NAMESPACE::ExponentOf;
 using logsum::HWY_NAMESPACE::ExpScaled;
@@ -44,16 +46,6 @@ HWY_INLINE V PowerOfTwo(D d, V n) {
   const V field = hn::Add(AtLeast(d, hn::Set(d, -T{C::kExponentBias}), n),
                           hn::Set(d, C::kRounder + T{C::kExponentBias}));
   return PowerFromField(d, hn::BitCast(hn::RebindToUnsigned<D>(), field));
-}
-
-// Adds x to hi + lo without losing what hi rounds off (Knuth's TwoSum).
-template <class V>
-HWY_INLINE void Accumulate(V& hi, V& lo, V x) {
-  const V sum = hn::Add(hi, x);
-  const V virtual_x = hn::Sub(sum, hi);
-  const V error = hn::Add(hn::Sub(hi, hn::Sub(sum, virtual_x)), hn::Sub(x, virtual_x));
-  hi = sum;
-  lo = hn::Add(lo, error);
 }
 
 // The running sums of a vector of lanes.

@@ -18,6 +18,7 @@
 #include "matmul/finish-inl.h"
 #include "matmul/kernels.hpp"
 #include "matmul/pack-inl.h"
+#include "matmul/survey-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::matmul::HWY_NAMESPACE {
@@ -80,8 +81,8 @@ void PackRightGroup(const Packing<Real>& packing, Real* scratch, const PanelGrou
   }
 }
 
-// Asks for a tile's part of a matrix, so that it arrives while the tile is multiplied: the rows of a
-// tile lie far apart, and waiting for them one after another takes a tenth of the time.
+// Asks for a tile's part of a matrix, so that it arrives while the tile is multiplied: the rows of
+// a tile lie far apart, and waiting for them one after another takes a tenth of the time.
 inline void PrefetchTile(const Source& source, const Tile& tile) {
   if (!source.Exists() || !source.inner.IsRun()) return;
   constexpr std::int64_t kLine = 64;

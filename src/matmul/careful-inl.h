@@ -23,8 +23,8 @@
 #include "matmul/careful.hpp"
 #include "matmul/exact-inl.h"
 #include "matmul/plan.hpp"
-#include "matmul/write.hpp"
 #include "matmul/read-inl.h"
+#include "matmul/write.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::matmul::HWY_NAMESPACE {
@@ -189,11 +189,10 @@ void CarefulMeans(const Plan& plan, const Tile& tile, const Wanted& wanted) {
           const V weight = hn::Mul(hn::Set(d, blocks.Left(Blocks::kWeight, r, k)),
                                    hn::Load(d, blocks.Right(Blocks::kWeight, k) + c));
           // A weight of zero takes its term out, whatever that is, as in the fast rungs.
-          const auto absent =
-              hn::Or(hn::Eq(p, hn::Zero(d)), hn::Eq(weight, hn::Zero(d)));
+          const auto absent = hn::Or(hn::Eq(p, hn::Zero(d)), hn::Eq(weight, hn::Zero(d)));
           part = hn::Add(part, hn::IfThenZeroElse(absent, hn::Mul(p, weight)));
         }
-        const auto total = TwoSum(d, hn::Load(d, sum + at), part);
+        const auto total = ExactSum(d, hn::Load(d, sum + at), part);
         hn::Store(total.high, d, sum + at);
         hn::Store(hn::Add(hn::Load(d, lost + at), total.low), d, lost + at);
       }

@@ -15,6 +15,7 @@
 #include "matmul/kernels.hpp"
 #include "matmul/lines-inl.h"
 #include "matmul/pack-inl.h"
+#include "matmul/survey-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::matmul::HWY_NAMESPACE {
@@ -26,11 +27,10 @@ void ForEachPanel(const Packing<Real>& packing, Real* scratch, const PanelGroup<
   constexpr std::int64_t kLines = kIsLeft ? kLeftLines<Real> : kRightLines<Real>;
   for (std::int64_t p = 0; p < NumPanels(group.lines, kLines); ++p) {
     const Span lines = PanelLines(group.lines, kLines, p);
-    const std::int64_t width =
-        kIsLeft ? lines.count : VectorsFor<Real>(lines.count) * kLanes<Real>;
+    const std::int64_t width = kIsLeft ? lines.count : VectorsFor<Real>(lines.count) * kLanes<Real>;
     const PanelTerms<Real, kIsLeft> terms(packing, lines, width, scratch);
-    Real* const panel = kIsLeft ? LeftPanel(group, p, packing.depth)
-                                : RightPanel(group, p, packing.depth);
+    Real* const panel =
+        kIsLeft ? LeftPanel(group, p, packing.depth) : RightPanel(group, p, packing.depth);
     body(terms, width, panel, group.facts.At(p * kLines));
   }
 }
@@ -59,8 +59,9 @@ void Pack(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& g
                        });
   } else {
     ForEachPanel<false>(packing, scratch, group,
-                        [&](const auto& terms, std::int64_t width, Real* panel,
-                            const auto& facts) { PackRight(packing, width, terms, panel, facts); });
+                        [&](const auto& terms, std::int64_t width, Real* panel, const auto& facts) {
+                          PackRight(packing, width, terms, panel, facts);
+                        });
   }
 }
 

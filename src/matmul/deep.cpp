@@ -97,8 +97,8 @@ class DeepProduct {
     const Gauge<Real> gauge =
         gauge_.Exists() ? Gauge<Real>{gauge_.shift + depth.begin, gauge_.cut + depth.begin}
                         : Gauge<Real>{};
-    return {&operand, TermKind(operand), batch_,    depth.count,
-            bias_,    gauge,             side.sign, plan_.is_mean};
+    return {&operand, TermKind(operand), batch_,       depth.count, bias_,
+            gauge,    side.sign,         plan_.is_mean};
   }
   static Operand From(const Operand& operand, std::int64_t begin) {
     using matmul::From;
@@ -111,8 +111,7 @@ class DeepProduct {
     const Span depth = PartDepth(part);
     for (const Side* const side : {&left_, &right_}) {
       const Operand operand = From(side->operand, depth.begin);
-      kernels_.survey(PackingOf(*side, operand, depth), scratch.get(),
-                      Group(*side, part, nullptr));
+      kernels_.survey(PackingOf(*side, operand, depth), scratch.get(), Group(*side, part, nullptr));
     }
   }
 
@@ -134,8 +133,7 @@ class DeepProduct {
   void Multiply(std::int64_t part) const {
     const Span all = PartDepth(part);
     const std::int64_t lines = left_.Padded() + right_.Padded();
-    const std::int64_t stage =
-        std::max<std::int64_t>(256, kStageElements / lines / 256 * 256);
+    const std::int64_t stage = std::max<std::int64_t>(256, kStageElements / lines / 256 * 256);
     const TaskMemory<Real> memory(static_cast<std::size_t>(kernels_.scratch + lines * stage));
     Real* const left_panels = memory.get() + kernels_.scratch;
     Real* const right_panels = left_panels + left_.Padded() * stage;

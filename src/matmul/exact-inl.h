@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/exp-inl.h"
+#include "core/two_sum-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -26,10 +27,10 @@ struct Exact {
 };
 
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE Exact<V> TwoSum(D /*d*/, V a, V b) {
-  const V sum = hn::Add(a, b);
-  const V b_seen = hn::Sub(sum, a);
-  return {sum, hn::Add(hn::Sub(a, hn::Sub(sum, b_seen)), hn::Sub(b, b_seen))};
+HWY_INLINE Exact<V> ExactSum(D /*d*/, V a, V b) {
+  Exact<V> sum;
+  sum.high = logsum::HWY_NAMESPACE::TwoSum(a, b, sum.low);
+  return sum;
 }
 
 template <class D, class V = hn::Vec<D>>
@@ -44,7 +45,7 @@ HWY_INLINE Exact<V> ExactTerm(D d, V a, V b) {
   const V zero_term = hn::Set(d, -kInfinity);
   const auto nan = hn::Or(IsNan(d, a), IsNan(d, b));
   const auto absent = hn::Or(hn::Eq(a, zero_term), hn::Eq(b, zero_term));
-  auto [high, low] = TwoSum(d, a, b);
+  auto [high, low] = ExactSum(d, a, b);
   high = hn::IfThenElse(hn::AndNot(nan, absent), zero_term, high);
   const auto finite = hn::Lt(hn::Abs(high), hn::Set(d, kInfinity));
   return {high, hn::IfThenElseZero(finite, low)};
@@ -74,8 +75,8 @@ HWY_INLINE V MeanFactor(D d, V a, V b, V c, V residual) {
       hn::Or(hn::Or(hn::Eq(a, zero_term), hn::Eq(b, zero_term)), hn::Eq(c, zero_term));
   const auto infinite = hn::Eq(c, infinity);
   const auto shares = hn::Or(hn::Eq(a, infinity), hn::Eq(b, infinity));
-  const auto ab = TwoSum(d, a, b);
-  const auto abc = TwoSum(d, ab.high, hn::Neg(c));
+  const auto ab = ExactSum(d, a, b);
+  const auto abc = ExactSum(d, ab.high, hn::Neg(c));
   const V finite_power = hn::Add(abc.high, hn::Sub(hn::Add(ab.low, abc.low), residual));
   const V share_power = hn::IfThenElse(shares, hn::Neg(residual), zero_term);
   V power = hn::IfThenElse(infinite, share_power, finite_power);

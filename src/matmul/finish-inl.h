@@ -33,8 +33,7 @@ using logsum::HWY_NAMESPACE::PowerFromField;
 // while packing, on either side, and products that flush in a multiply-add, which need operands
 // small enough for that.
 template <class D, class Real = hn::TFromD<D>, class V = hn::Vec<D>>
-HWY_INLINE V LostMass(D d, Real lost, Real smallest, V column_lost, V column_smallest,
-                      Real depth) {
+HWY_INLINE V LostMass(D d, Real lost, Real smallest, V column_lost, V column_smallest, Real depth) {
   const V product = hn::Mul(hn::Set(d, smallest), column_smallest);
   const V flush = hn::Set(d, depth * ScalingLimits<Real>::kTiny);
   const V in_products = hn::IfThenElseZero(hn::Eq(product, hn::Zero(d)), flush);
@@ -116,8 +115,7 @@ bool FinishSums(const Plan& plan, const ScaledTile<Real>& scaled) {
       V lost = hn::Zero(d);
       if (!scaled.whole) {
         lost = LostMass(d, *row.lost, *row.smallest, hn::LoadU(d, scaled.columns.lost + c),
-                        hn::LoadU(d, scaled.columns.smallest + c),
-                        static_cast<Real>(scaled.depth));
+                        hn::LoadU(d, scaled.columns.smallest + c), static_cast<Real>(scaled.depth));
         uncertain |= !hn::AllFalse(d, IsUncertain(d, sum, lost));
       }
       const V exponent = hn::Add(hn::LoadU(d, scaled.columns.scale + c), hn::Set(d, shift));
@@ -136,9 +134,8 @@ struct TargetFactor {
 };
 
 template <class D, class Real = hn::TFromD<D>>
-HWY_INLINE TargetFactor<D> FactorOfTarget(D d, const TermKind& kind,
-                                          const TermBlocks<Real>& blocks, std::int64_t row,
-                                          std::int64_t column) {
+HWY_INLINE TargetFactor<D> FactorOfTarget(D d, const TermKind& kind, const TermBlocks<Real>& blocks,
+                                          std::int64_t row, std::int64_t column) {
   constexpr Real kDomain = ScalingLimits<Real>::kDomain;
   const auto term = LoadTerm(d, kind, blocks, row, column);
   const auto exponent = ExponentOf(d, term.x);
@@ -149,9 +146,9 @@ HWY_INLINE TargetFactor<D> FactorOfTarget(D d, const TermKind& kind,
   return {hn::IfThenZeroElse(zero, fraction), exponent, zero, hn::AndNot(zero, beyond)};
 }
 
-// The usual case of a mean in few instructions: nothing is missing from the sums, the targets lie in
-// the domain and sum e^x 2^exponent far from both ends of the range. False, and nothing done, where
-// that does not hold for all lanes.
+// The usual case of a mean in few instructions: nothing is missing from the sums, the targets lie
+// in the domain and sum e^x 2^exponent far from both ends of the range. False, and nothing done,
+// where that does not hold for all lanes.
 template <class D, class Real = hn::TFromD<D>, class V = hn::Vec<D>>
 HWY_INLINE bool TimesTarget(D d, const TargetRows<Real>& target, std::int64_t row,
                             std::int64_t column, V exponent, V sum, RowWriter<Real>& means) {
@@ -205,9 +202,9 @@ bool FinishMeans(const Plan& plan, const ScaledTile<Real>& scaled) {
         uncertain |= !hn::AllFalse(d, factor.outside);
         continue;
       }
-      const V lost = LostMass(d, *row.lost, *row.smallest, hn::LoadU(d, scaled.columns.lost + c),
-                              hn::LoadU(d, scaled.columns.smallest + c),
-                              static_cast<Real>(scaled.depth));
+      const V lost =
+          LostMass(d, *row.lost, *row.smallest, hn::LoadU(d, scaled.columns.lost + c),
+                   hn::LoadU(d, scaled.columns.smallest + c), static_cast<Real>(scaled.depth));
       // Twice for the fraction. +inf times 2^-big is not certain either.
       const V missing = TimesPowerOfTwo(d, hn::Add(lost, lost), exponent);
       const V weight = WeightOfEntry(d, plan, row, scaled.columns, c);

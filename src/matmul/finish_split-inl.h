@@ -101,8 +101,8 @@ void SetMeanExponents(const Plan& plan, const SplitTile<Real>& split, Integer<Re
   for (std::int64_t r = 0; r < split.tile.rows.count; ++r) {
     for (std::int64_t c = 0; c < split.tile.columns.count; c += lanes) {
       const auto factor = FactorOfTarget(d, target.kind(), target.blocks(), r, c);
-      const auto own = hn::ConvertTo(di, hn::IfThenElseZero(hn::Eq(factor.exponent, factor.exponent),
-                                                            factor.exponent));
+      const auto own = hn::ConvertTo(
+          di, hn::IfThenElseZero(hn::Eq(factor.exponent, factor.exponent), factor.exponent));
       hn::Store(hn::Neg(own), di, exponents + r * kStride + c);
     }
     for (std::int64_t c = 0; c < split.tile.columns.count; ++c) {

@@ -91,8 +91,7 @@ void MeanGauge<Real>::Fill(std::int64_t batch, Span depth, Real* scratch, Real* 
   for (std::int64_t k = 0; k < depth.count; ++k) {
     const Real top = tops.get()[k];
     cut[k] = top == -kInf<Real> ? top : Real{0};
-    const Real exponent =
-        InDomain(top) ? std::round(top * ExpConstants<Real>::kLog2E) : Real{0};
+    const Real exponent = InDomain(top) ? std::round(top * ExpConstants<Real>::kLog2E) : Real{0};
     // The gauge takes from the right what it gives to the left.
     shift[k] = of_right ? exponent : -exponent;
   }
@@ -132,8 +131,8 @@ Gauge<Real> Equilibrate(const Plan& plan, std::int64_t batch, Real* memory) {
   for (int sweep = 0; sweep < kSweeps; ++sweep) {
     moved = std::max(moved, Sweep(plan, batch, memory, memory + half, scratch.get(), tops.get()));
   }
-  const bool cuts = std::any_of(memory + half, memory + half + plan.depth,
-                                [](Real x) { return x != 0; });
+  const bool cuts =
+      std::any_of(memory + half, memory + half + plan.depth, [](Real x) { return x != 0; });
   if (moved < kWorth && !cuts) return {};
   return {memory, memory + half};
 }

@@ -54,8 +54,7 @@ struct KernelTable {
   void (*accumulate)(std::int64_t depth, const PanelGroup<Real>& left,
                      const PanelGroup<Real>& right, Real* sums, bool first);
   void (*finish)(const Plan&, int bias, std::int64_t batch, const PanelGroup<Real>& left,
-                 const PanelGroup<Real>& right, const Real* sums,
-                 std::vector<TileId>& uncertain);
+                 const PanelGroup<Real>& right, const Real* sums, std::vector<TileId>& uncertain);
   // Computes tiles of the groups' lines again, from the operands, with every term's own exponent;
   // entries that even these do not decide go to the last rung.
   void (*repair)(const Plan&, std::int64_t batch, Span left, Span right,

@@ -73,8 +73,8 @@ struct Extremes {
   }
 };
 
-// Turns the extremes of `count` lines into their facts. The arrays may be read to whole vectors, and
-// may be those of the facts themselves.
+// Turns the extremes of `count` lines into their facts. The arrays may be read to whole vectors,
+// and may be those of the facts themselves.
 template <class Real>
 void DescribeLines(const Packing<Real>& packing, const Real* tops, const Real* bottoms,
                    const Real* masses, const Real* peaks, std::int64_t count,
@@ -107,8 +107,8 @@ void DescribeLines(const Packing<Real>& packing, const Real* tops, const Real* b
     // Within the range: 2^(bias - 1 - spread), rounded down to a power of two.
     const V exponent = hn::Sub(hn::Set(d, bias - 2), hn::IfThenElseZero(fits, spread));
     const V field = hn::Add(exponent, hn::Set(d, Real{C::kExponentBias}));
-    const V power = logsum::HWY_NAMESPACE::PowerFromField(
-        d, hn::ConvertTo(di, hn::Max(field, one)));
+    const V power =
+        logsum::HWY_NAMESPACE::PowerFromField(d, hn::ConvertTo(di, hn::Max(field, one)));
     const V least = hn::IfThenElse(fits, power, hn::Set(d, Limits::kTiny));
     hn::Store(hn::IfThenElse(inside, least, one), d, smallest);
     const std::int64_t some = std::min(lanes, count - i);

@@ -7,7 +7,7 @@
 namespace logsum::matmul {
 
 // Sends every gradient to the lowest k that attains the maximum. Arguments are checked.
-void RunMaxBackward(const ProductShape& shape, const Tensor& grad, const Tensor& A,
-                    const Tensor& B, Tensor* grad_A, Tensor* grad_B, int threads);
+void RunMaxBackward(const ProductShape& shape, const Tensor& grad, const Tensor& A, const Tensor& B,
+                    Tensor* grad_A, Tensor* grad_B, int threads);
 
 }  // namespace logsum::matmul

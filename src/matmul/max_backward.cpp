@@ -65,7 +65,8 @@ void Gather(const Operand& from, std::int64_t b, std::int64_t o, std::int64_t de
   std::fill(sums.begin(), sums.end(), 0.0);
   for (std::int64_t y = 0; y < depth; ++y) {
     const std::int64_t k = sources[from.value.At(b, o, y)];
-    if (k >= 0) sums[static_cast<std::size_t>(k)] += ReadWeight(from.weight, from.weight.At(b, o, y));
+    if (k >= 0)
+      sums[static_cast<std::size_t>(k)] += ReadWeight(from.weight, from.weight.At(b, o, y));
   }
 }
 
@@ -77,7 +78,8 @@ void RunMaxBackward(const ProductShape& shape, const Tensor& grad, const Tensor&
   FindSources(shape, A, B, argmax.tensor(), argmax.memory(), threads);
   const OperandTensors routes{.value = &argmax.tensor(), .weight = &grad};
   if (grad_A != nullptr) {
-    const Plan plan = MakePlan(shape.Batch(), routes, {.value = &B}, {.value = &A}, {.out = grad_A});
+    const Plan plan =
+        MakePlan(shape.Batch(), routes, {.value = &B}, {.value = &A}, {.out = grad_A});
     ParallelFor(plan.batch * plan.rows, threads, [&](std::int64_t task) {
       const std::int64_t b = task / plan.rows, i = task % plan.rows;
       std::vector<double> sums(static_cast<std::size_t>(plan.columns));

@@ -37,13 +37,12 @@ Plan PlanOf(std::span<const std::int64_t> batch, const OperandTensors& A, const 
   return MakePlan(batch, transposed(A), transposed(C), B, outputs);
 }
 
-void Mean(const ProductShape& shape, const Tensor& A, const Tensor& B,
-          const Tensor& C, const Tensor* residual, MatmulIndex over, const MatmulWeights& weights,
-          Tensor& out, const Context& context) {
-  const Plan plan = PlanOf(shape.Batch(), {.value = &A, .weight = weights.A},
-                           {.value = &B, .weight = weights.B},
-                           {.value = &C, .residual = residual, .weight = weights.C, .negated = true},
-                           over, out);
+void Mean(const ProductShape& shape, const Tensor& A, const Tensor& B, const Tensor& C,
+          const Tensor* residual, MatmulIndex over, const MatmulWeights& weights, Tensor& out,
+          const Context& context) {
+  const Plan plan =
+      PlanOf(shape.Batch(), {.value = &A, .weight = weights.A}, {.value = &B, .weight = weights.B},
+             {.value = &C, .residual = residual, .weight = weights.C, .negated = true}, over, out);
   if (plan.HasOutput()) RunMeans(plan, context.threads);
 }
 

@@ -67,8 +67,7 @@ Operand MakeOperand(const OperandTensors& tensors, const Roles& roles, const Axe
   const auto source = [&](const Tensor* tensor) {
     return MakeSource(tensor, roles, outer, inner, tensors.transposed);
   };
-  return {source(tensors.value), source(tensors.residual), source(tensors.weight),
-          tensors.negated};
+  return {source(tensors.value), source(tensors.residual), source(tensors.weight), tensors.negated};
 }
 
 std::int64_t SizeAt(const Tensor& tensor, bool last) {

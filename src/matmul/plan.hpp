@@ -61,9 +61,9 @@ struct Operand {
 
 struct Plan {
   std::int64_t batch = 1, rows = 1, columns = 1, depth = 1;
-  Operand left;    // outer: rows, inner: depth
-  Operand right;   // outer: columns, inner: depth
-  Operand target;  // outer: rows, inner: columns; of a mean only
+  Operand left;                         // outer: rows, inner: depth
+  Operand right;                        // outer: columns, inner: depth
+  Operand target;                       // outer: rows, inner: columns; of a mean only
   Source out, bound, argmax, residual;  // like target
   bool is_mean = false;
 

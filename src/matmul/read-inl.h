@@ -95,8 +95,7 @@ void CopyBlock(const Storage* from, const Offsets& rows, Span r, const Offsets& 
   } else {
     for (std::int64_t i = 0; i < r.count; ++i) {
       for (std::int64_t j = 0; j < c.count; ++j) {
-        to[i * to_step + j] =
-            Widen<Real>(from[rows(r.begin + i) + columns(c.begin + j)]);
+        to[i * to_step + j] = Widen<Real>(from[rows(r.begin + i) + columns(c.begin + j)]);
       }
     }
   }

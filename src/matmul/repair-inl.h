@@ -46,8 +46,8 @@ class RepairBlock {
         right_(right),
         tiles_(tiles),
         left_packing_{&plan.left, TermKind(plan.left), batch, plan.depth, 0, {}, 1, plan.is_mean},
-        right_packing_{&plan.right, TermKind(plan.right), batch, plan.depth, 0, {}, -1,
-                       plan.is_mean},
+        right_packing_{&plan.right, TermKind(plan.right), batch, plan.depth, 0, {},
+                       -1,          plan.is_mean},
         left_panels_(NumPanels(left, kLeftLines<Real>)),
         right_panels_(NumPanels(right, kRightLines<Real>)),
         scratch_(Size(kPackScratch)),
@@ -88,9 +88,7 @@ class RepairBlock {
     return Lines<Real>::In(facts_.get() + Lines<Real>::kArrays * LeftPadded(), RightPadded());
   }
   Span LeftLines(std::int64_t panel) const { return PanelLines(left_, kLeftLines<Real>, panel); }
-  Span RightLines(std::int64_t panel) const {
-    return PanelLines(right_, kRightLines<Real>, panel);
-  }
+  Span RightLines(std::int64_t panel) const { return PanelLines(right_, kRightLines<Real>, panel); }
   static std::int64_t PaddedWidth(Span lines) {
     return VectorsFor<Real>(lines.count) * kLanes<Real>;
   }
@@ -164,8 +162,8 @@ class RepairBlock {
   void Finish(std::int64_t t) {
     std::uint8_t wanted[kCarefulRows * kCarefulWidth];
     const SplitTile<Real> split = At(t);
-    const bool decided =
-        plan_.is_mean ? FinishSplitMeans(plan_, split, wanted) : FinishSplitSums(plan_, split, wanted);
+    const bool decided = plan_.is_mean ? FinishSplitMeans(plan_, split, wanted)
+                                       : FinishSplitSums(plan_, split, wanted);
     if (!decided) RunCareful(plan_, split.tile, wanted);
   }
 

@@ -64,8 +64,7 @@ class Gauges {
     for (const std::int64_t entry : entries) gauges_[entry] = {};
     ParallelFor(static_cast<std::int64_t>(entries.size()), threads, [&](std::int64_t task) {
       const auto index = static_cast<std::size_t>(task);
-      gauges_.at(entries[index]) =
-          Equilibrate(plan, entries[index], memory_.get() + size * index);
+      gauges_.at(entries[index]) = Equilibrate(plan, entries[index], memory_.get() + size * index);
     });
   }
   const Gauge<Real>& Of(std::int64_t batch) const { return gauges_.at(batch); }
@@ -91,14 +90,13 @@ std::vector<TileId> MultiplyEquilibrated(const Plan& plan, int bias, const Block
   const Buffer<Real> panels(static_cast<std::size_t>(size));
   const Buffer<Real> facts(static_cast<std::size_t>(Lines<Real>::kArrays * (left + right)));
   const Buffer<Real> scratch(static_cast<std::size_t>(kernels.scratch));
-  const PanelGroup<Real> left_group{block.left, panels.get(),
-                                    Lines<Real>::In(facts.get(), left)};
+  const PanelGroup<Real> left_group{block.left, panels.get(), Lines<Real>::In(facts.get(), left)};
   const PanelGroup<Real> right_group{
       block.right, panels.get() + left * padded,
       Lines<Real>::In(facts.get() + Lines<Real>::kArrays * left, right)};
   const auto packing = [&](const Operand& operand, Real sign) {
-    return Packing<Real>{&operand, TermKind(operand), block.batch, plan.depth,
-                         bias,     gauge,             sign,        plan.is_mean};
+    return Packing<Real>{&operand, TermKind(operand), block.batch, plan.depth, bias, gauge,
+                         sign,     plan.is_mean};
   };
   kernels.pack_left(packing(plan.left, 1), scratch.get(), left_group);
   kernels.pack_right(packing(plan.right, -1), scratch.get(), right_group);

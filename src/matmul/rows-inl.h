@@ -203,10 +203,9 @@ class TargetRows {
   static constexpr std::int64_t kStride = gemm::HWY_NAMESPACE::kTileStride<Real>;
   static constexpr std::int64_t kSize = gemm::HWY_NAMESPACE::kRows<Real> * kStride;
 
-  static Block<Real> View(const Source& source, const Tile& tile, std::int64_t lanes,
-                          Real* space) {
-    return ViewBlock(source, tile.batch, source.outer, tile.rows, source.inner, tile.columns,
-                     lanes, space, kStride);
+  static Block<Real> View(const Source& source, const Tile& tile, std::int64_t lanes, Real* space) {
+    return ViewBlock(source, tile.batch, source.outer, tile.rows, source.inner, tile.columns, lanes,
+                     space, kStride);
   }
 
   TermKind kind_;

@@ -81,8 +81,8 @@ class Product {
   }
 
   void Run() {
-    const std::int64_t elements = (plan_.rows + plan_.columns) * plan_.depth +
-                                  plan_.rows * plan_.columns;
+    const std::int64_t elements =
+        (plan_.rows + plan_.columns) * plan_.depth + plan_.rows * plan_.columns;
     std::vector<TileId> uncertain = elements <= kSmallEntry ? RunSmallEntries()
                                     : IsDeep<Real>(plan_)
                                         ? RunDeep<Real>(plan_, bias_, gauge_, threads_)
@@ -100,9 +100,12 @@ class Product {
 
   Packing<Real> PackingOf(const Side& side, std::int64_t batch, const Gauge<Real>& gauge) const {
     const Operand& operand = side.is_left ? plan_.left : plan_.right;
-    return {&operand,      TermKind(operand),
-            batch,         plan_.depth,
-            bias_,         gauge,
+    return {&operand,
+            TermKind(operand),
+            batch,
+            plan_.depth,
+            bias_,
+            gauge,
             static_cast<Real>(side.is_left ? 1 : -1),
             plan_.is_mean};
   }
@@ -130,8 +133,8 @@ class Product {
     const Lines<Real> facts =
         Lines<Real>::In(panels + streamed_.group_panels * streamed_.PanelSize(),
                         streamed_.group_panels * streamed_.panel_lines);
-    const PanelGroup<Real> streamed = Pack(streamed_, batch, gauge, streamed_.GroupLines(group),
-                                           memory, panels, facts);
+    const PanelGroup<Real> streamed =
+        Pack(streamed_, batch, gauge, streamed_.GroupLines(group), memory, panels, facts);
     Multiply(batch, shared, streamed, uncertain);
   }
   std::size_t StreamMemory() const {
@@ -156,8 +159,8 @@ class Product {
         const Gauge<Real> gauge = gauge_.Make(b, memory.get(), shared_panels + shared_size);
         const Lines<Real> facts = Lines<Real>::In(
             shared_panels + shared_.Panels() * shared_.PanelSize(), shared_.PaddedLines());
-        const PanelGroup<Real> shared = Pack(shared_, b, gauge, {0, shared_.lines}, memory.get(),
-                                             shared_panels, facts);
+        const PanelGroup<Real> shared =
+            Pack(shared_, b, gauge, {0, shared_.lines}, memory.get(), shared_panels, facts);
         for (std::int64_t g = 0; g < streamed_.Groups(); ++g) {
           Stream(b, g, gauge, shared, memory.get(), uncertain[static_cast<std::size_t>(task)]);
         }
@@ -176,8 +179,8 @@ class Product {
     if (gauge_size > 0) {
       ParallelFor(plan_.batch, threads_, [&](std::int64_t b) {
         const TaskMemory<Real> scratch(static_cast<std::size_t>(kernels_.scratch));
-        gauge[static_cast<std::size_t>(b)] = gauge_.Make(
-            b, scratch.get(), gauges.get() + gauge_size * static_cast<std::size_t>(b));
+        gauge[static_cast<std::size_t>(b)] =
+            gauge_.Make(b, scratch.get(), gauges.get() + gauge_size * static_cast<std::size_t>(b));
       });
     }
     const auto shared_of = [&](std::int64_t b) {

@@ -15,7 +15,7 @@ struct ScalingLimits;
 template <>
 struct ScalingLimits<float> {
   static constexpr int kLargestBias = 56;
-  static constexpr int kExponents = 120;        // for sums of products, with room to spare
+  static constexpr int kExponents = 120;  // for sums of products, with room to spare
   static constexpr int kSmallestExponent = -126;
   static constexpr float kTiny = 0x1p-126f;
   // An entry is certified if it is this many times what may be missing from it: 2^-26 of a sum is a

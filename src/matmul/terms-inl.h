@@ -65,8 +65,8 @@ HWY_INLINE Term<D> LoadTerm(D d, const TermKind& kind, const TermBlocks<Real>& b
   if (kind.has_weight) {
     const V weight = load(blocks.weight);
     const auto bits = hn::BitCast(du, weight);
-    const auto field = hn::And(hn::ShiftRight<C::kMantissaBits>(bits),
-                               hn::Set(du, 2 * C::kExponentBias + 1));
+    const auto field =
+        hn::And(hn::ShiftRight<C::kMantissaBits>(bits), hn::Set(du, 2 * C::kExponentBias + 1));
     const auto exponent = hn::Sub(hn::BitCast(di, field), hn::Set(di, C::kExponentBias));
     term.exponent = hn::ConvertTo(d, exponent);
     const auto unit = hn::ShiftLeft<C::kMantissaBits>(hn::BitCast(du, exponent));

@@ -14,7 +14,7 @@
 #include "hwy/highway.h"
 #include "matmul/blocks-inl.h"
 #include "matmul/packing.hpp"
-#include "matmul/pack-inl.h"
+#include "matmul/panel_terms-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::matmul::HWY_NAMESPACE {
@@ -67,12 +67,11 @@ void DepthTops(const Packing<Real>& packing, const Real* line_tops, Span depth, 
     for (std::int64_t k0 = 0; k0 < depth.count; k0 += stage_size) {
       const Span stage{depth.begin + k0, std::min(stage_size, depth.count - k0)};
       if (lines_run) {
-        const auto blocks = ViewTerms(operand, scratch, kPackScratch / 3,
-                                      [&](const Source& source, Real* space) {
-                                        return ViewBlock(source, packing.batch, source.inner,
-                                                         stage, source.outer, some, lanes, space,
-                                                         rounded);
-                                      });
+        const auto blocks =
+            ViewTerms(operand, scratch, kPackScratch / 3, [&](const Source& source, Real* space) {
+              return ViewBlock(source, packing.batch, source.inner, stage, source.outer, some,
+                               lanes, space, rounded);
+            });
         for (std::int64_t k = 0; k < stage.count; ++k) {
           auto top = hn::Set(d, tops[k0 + k]);
           for (std::int64_t c = 0; c < some.count; c += lanes) {
@@ -82,12 +81,11 @@ void DepthTops(const Packing<Real>& packing, const Real* line_tops, Span depth, 
         }
         continue;
       }
-      const auto blocks = ViewTerms(operand, scratch, some.count * kLeftStage,
-                                    [&](const Source& source, Real* space) {
-                                      return ViewBlock(source, packing.batch, source.outer, some,
-                                                       source.inner, stage, lanes, space,
-                                                       kLeftStage);
-                                    });
+      const auto blocks = ViewTerms(
+          operand, scratch, some.count * kLeftStage, [&](const Source& source, Real* space) {
+            return ViewBlock(source, packing.batch, source.outer, some, source.inner, stage, lanes,
+                             space, kLeftStage);
+          });
       for (std::int64_t r = 0; r < some.count; ++r) {
         Real base = line_tops == nullptr ? Real{0} : line_tops[begin + r];
         if (!(std::abs(base) < kInf)) base = 0;  // its terms, if any, count as they stand

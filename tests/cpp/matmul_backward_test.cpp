@@ -268,6 +268,7 @@ TEST_P(MatmulOnEveryTarget, Means) {
 // An infinite or NaN weight of a zero is no weight at all.
 template <class T>
 void CheckWeightsOfZeros(double sigma) {
+  SCOPED_TRACE(sigma);
   std::mt19937 random(2);
   std::normal_distribution<double> normal(0, sigma);
   Product<T> product({20, 15, 18});
@@ -306,9 +307,13 @@ TEST_P(MatmulOnEveryTarget, WeightsOfZeroTakeTheirTermsOut) {
 }
 
 TEST_P(MatmulOnEveryTarget, GradientsOfNothing) {
-  for (const auto& size : std::vector<Product<float>::Size>{
-           {0, 3, 4}, {3, 4, 0}, {0, 0, 0}, {3, 0, 4}, {2, 3, 4, 0, 0}, {70, 0, 90, 3, 1},
-           {5, 4, 3, 1, 0}}) {
+  for (const auto& size : std::vector<Product<float>::Size>{{0, 3, 4},
+                                                            {3, 4, 0},
+                                                            {0, 0, 0},
+                                                            {3, 0, 4},
+                                                            {2, 3, 4, 0, 0},
+                                                            {70, 0, 90, 3, 1},
+                                                            {5, 4, 3, 1, 0}}) {
     CheckGradients(Product<float>(size).FillNormal(1));
   }
 }

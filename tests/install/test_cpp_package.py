@@ -1,6 +1,6 @@
-"""The installed C++ package: a program outside the tree finds it, builds and runs.
+"""The installed C++ package: programs outside the tree find it, build and run.
 
-What is installed is the release build (`make build`); the program is examples/cpp, copied away.
+What is installed is the release build (`make build`); the programs are examples/cpp, copied away.
 """
 
 import math
@@ -42,18 +42,28 @@ def example(tmp_path: Path) -> Path:
     return Path(shutil.copytree(ROOT / "examples/cpp", tmp_path / "example"))
 
 
-def check_output(text: str) -> None:
+def check_logsumexp(text: str) -> None:
     printed = dict(re.findall(r"(\w+): +(\S+)", text))
     assert printed["formula"] == "inf"
     # log(e^1000 + e^1000.5) = 1000.5 + log(1 + e^-0.5)
     assert float(printed["logsum"]) == pytest.approx(1000.5 + math.log1p(math.exp(-0.5)), rel=1e-15)
 
 
+def check_matmul(text: str) -> None:
+    rows = [line.partition(":")[2].split() for line in text.splitlines()]
+    product, sums, path = [[float(x) for x in row] for row in rows[:3]], rows[3], rows[4]
+    # From 0 to 2 by two moves; staying and skipping, or skipping and staying, is e^-100 of that.
+    assert product[2][0] == pytest.approx(-1400, rel=1e-5)
+    assert [abs(float(x)) for x in sums] == pytest.approx([0, 0, 0], abs=1e-15)
+    assert [float(x) for x in path] == pytest.approx([0, 1, 0], abs=1e-15)
+
+
 def test_find_package(prefix: Path, example: Path, tmp_path: Path) -> None:
     build = tmp_path / "build"
     run("cmake", "-G", "Ninja", "-S", example, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}")
     run("cmake", "--build", build)
-    check_output(run(build / "logsumexp"))
+    check_logsumexp(run(build / "logsumexp"))
+    check_matmul(run(build / "matmul"))
 
 
 def test_pkg_config(prefix: Path, example: Path, tmp_path: Path) -> None:
@@ -63,7 +73,7 @@ def test_pkg_config(prefix: Path, example: Path, tmp_path: Path) -> None:
     flags = run("pkg-config", "--cflags", "--libs", "logsum", PKG_CONFIG_PATH=str(pc.parent))
     program = tmp_path / "logsumexp"
     run("c++", "-std=c++20", example / "logsumexp.cpp", "-o", program, *flags.split())
-    check_output(run(program))
+    check_logsumexp(run(program))
 
 
 def test_headers_compile_alone(prefix: Path, tmp_path: Path) -> None:

@@ -148,8 +148,8 @@ class TestLogmatmulexp(Product):
     semiring = "log"
     accuracy = (tolerances.PRODUCT,)
     gradient_tolerance = tolerances.PRODUCT_GRADIENT
-    # Sums of two huge numbers round by more than the logarithm of how many terms are equal, and then
-    # a residual of the same size cannot hold that logarithm too (docs/numerics.md).
+    # Sums of two huge numbers round by more than the logarithm of how many terms are equal, and a
+    # residual of that size cannot hold the logarithm too (docs/numerics.md).
     open_gradients = ("all -huge in argument 0 and 1",)
     monoid = Monoid(merge, lambda state: (filled(state[0], -np.inf),), parts)
 
