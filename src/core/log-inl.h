@@ -126,7 +126,7 @@ HWY_INLINE V WithLogSpecials(D d, V x, V result) {
   return hn::IfThenElse(hn::Gt(x, zero), result, not_positive);
 }
 
-// k ln 2 + log(1 + f) for |k| <= 2^24 (2^30), and in `rest` what rounding took from it: together
+// k ln 2 + log(1 + f) for |k| <= 2^24 (2^26), and in `rest` what rounding took from it: together
 // they are right to 2^-24 (2^-53) absolutely, that is, to the rounding of log(1 + f).
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LogFromPartsWithRest(D d, V k, V f, V& rest) {
@@ -210,7 +210,7 @@ HWY_INLINE V LogScaledOfSum(D d, V x, V n) {
 }
 
 // The same, and in `rest` what rounding took from it, so that result + rest is right to 2^-24
-// (2^-53) absolutely, however large n ln 2 is. Where x is zero or NaN the rest is 0.
+// (2^-53) absolutely, for |n| <= 2^24 (2^26). Where x is zero or NaN the rest is 0.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LogScaledOfSum(D d, V x, V n, V& rest) {
   const V result =

@@ -27,9 +27,12 @@ Operand WithoutWeight(Operand operand) {
   return operand;
 }
 
+// Whether a gauge may move terms by so many binades: a line's exponent, at most kDomain log2(e),
+// and a shift together must stay below 2^22, the integers that a float32 holds beside the rounder
+// of ExpScaled.
 template <class Real>
-bool InDomain(Real x) {
-  return std::abs(x) <= ScalingLimits<Real>::kDomain;
+bool InReach(Real exponent) {
+  return std::abs(exponent) <= ScalingLimits<Real>::kDomain / 2;
 }
 
 // One sweep: moves half the difference of what both sides have at each depth index. How far the
@@ -59,7 +62,7 @@ Real Sweep(const Plan& plan, std::int64_t batch, Real* shift, Real* cut, Real* s
       continue;
     }
     const Real step = std::round((right_top - left_top) / 2 * ExpConstants<Real>::kLog2E);
-    if (!InDomain(step) || !InDomain(shift[k] + step)) continue;
+    if (!InReach(step) || !InReach(shift[k] + step)) continue;
     shift[k] += step;
     furthest = std::max(furthest, std::abs(step));
   }
@@ -91,7 +94,8 @@ void MeanGauge<Real>::Fill(std::int64_t batch, Span depth, Real* scratch, Real* 
   for (std::int64_t k = 0; k < depth.count; ++k) {
     const Real top = tops.get()[k];
     cut[k] = top == -kInf<Real> ? top : Real{0};
-    const Real exponent = InDomain(top) ? std::round(top * ExpConstants<Real>::kLog2E) : Real{0};
+    const Real own = std::round(top * ExpConstants<Real>::kLog2E);
+    const Real exponent = InReach(own) ? own : Real{0};
     // The gauge takes from the right what it gives to the left.
     shift[k] = of_right ? exponent : -exponent;
   }

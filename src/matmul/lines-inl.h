@@ -66,8 +66,10 @@ struct Extremes {
     bottom = hn::Min(hn::IfThenElse(zero, infinity, level), bottom);
   }
 
-  HWY_INLINE void AddWeight(V weight) {
-    const V size = hn::Abs(weight);
+  // The weight of a zero is no part of the tolerance: it may be infinite.
+  HWY_INLINE void AddWeight(D d, const Term<D>& term, V weight) {
+    const auto no_term = hn::Eq(term.x, hn::Set(d, -kInf));
+    const V size = hn::IfThenZeroElse(no_term, hn::Abs(weight));
     mass = hn::Add(mass, size);
     peak = hn::Max(size, peak);
   }

@@ -38,17 +38,19 @@ class Owned {
   Tensor tensor_;
 };
 
-// Which k every output comes from, -1 where no term is above -inf.
+// Which k every output comes from, -1 where no term is above -inf. Sums are rounded to Real, as in
+// the forward product, so that its ties are ties here too.
+template <class Real>
 void FindSources(const ProductShape& shape, const Tensor& A, const Tensor& B, Tensor& argmax,
                  std::vector<std::int64_t>& sources, int threads) {
   const std::vector<std::int64_t> c_shape(argmax.shape.begin(), argmax.shape.end());
-  Owned<double> largest(c_shape, DType::f64);
+  Owned<Real> largest(c_shape, sizeof(Real) == sizeof(double) ? DType::f64 : DType::f32);
   const Plan plan = MakePlan(shape.Batch(), {.value = &A}, {.value = &B, .transposed = true}, {},
                              {.out = &largest.tensor(), .argmax = &argmax});
   if (!plan.HasOutput()) return;
   RunMax(plan, threads);
   for (std::size_t i = 0; i < sources.size(); ++i) {
-    if (largest.memory()[i] == -std::numeric_limits<double>::infinity()) sources[i] = -1;
+    if (largest.memory()[i] == -std::numeric_limits<Real>::infinity()) sources[i] = -1;
   }
 }
 
@@ -75,7 +77,8 @@ void Gather(const Operand& from, std::int64_t b, std::int64_t o, std::int64_t de
 void RunMaxBackward(const ProductShape& shape, const Tensor& grad, const Tensor& A, const Tensor& B,
                     Tensor* grad_A, Tensor* grad_B, int threads) {
   Owned<std::int64_t> argmax({grad.shape.begin(), grad.shape.end()}, DType::i64);
-  FindSources(shape, A, B, argmax.tensor(), argmax.memory(), threads);
+  const auto find_sources = A.dtype == DType::f64 ? FindSources<double> : FindSources<float>;
+  find_sources(shape, A, B, argmax.tensor(), argmax.memory(), threads);
   const OperandTensors routes{.value = &argmax.tensor(), .weight = &grad};
   if (grad_A != nullptr) {
     const Plan plan =

@@ -113,12 +113,13 @@ void SurveyLeft(const Packing<Real>& packing, int rows, const PanelTerms<Real, t
                std::int64_t k) HWY_ATTR {
       V shift, cut;
       GaugeAlong(d, packing, depth.begin + k, shift, cut);
-      extremes.Add(d, LoadTerm(d, kind, blocks, r, k), shift, cut, packing.is_mean);
+      const auto term = LoadTerm(d, kind, blocks, r, k);
+      extremes.Add(d, term, shift, cut, packing.is_mean);
       if (packing.kind.has_weight) {
         // Repeated columns must not count twice.
         const auto own = hn::FirstN(d, static_cast<std::size_t>(depth.count - k));
         const Real* const weights = blocks.weight.data + r * blocks.weight.step + k;
-        extremes.AddWeight(hn::IfThenElseZero(own, hn::LoadU(d, weights)));
+        extremes.AddWeight(d, term, hn::IfThenElseZero(own, hn::LoadU(d, weights)));
       }
     });
   }
@@ -176,9 +177,11 @@ void SurveyRight(const Packing<Real>& packing, std::int64_t width,
       PrefetchTerm(packing.kind, blocks, k, c + width);
       V shift, cut;
       GaugeAt(d, packing, depth.begin + k, shift, cut);
-      extremes.Add(d, LoadTerm(d, kind, blocks, k, c), shift, cut, packing.is_mean);
+      const auto term = LoadTerm(d, kind, blocks, k, c);
+      extremes.Add(d, term, shift, cut, packing.is_mean);
       if (packing.kind.has_weight) {
-        extremes.AddWeight(hn::LoadU(d, blocks.weight.data + k * blocks.weight.step + c));
+        extremes.AddWeight(d, term,
+                           hn::LoadU(d, blocks.weight.data + k * blocks.weight.step + c));
       }
     });
   }

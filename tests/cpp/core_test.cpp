@@ -1,6 +1,7 @@
 // Storage types, iteration spaces, scratch.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "core/arena.hpp"
+#include "core/buffer.hpp"
 #include "core/dtype.hpp"
 #include "core/layout.hpp"
 
@@ -103,6 +105,26 @@ TEST(Arena, GivesBackAndGrows) {
     EXPECT_GE(second, first + count);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(second) % Arena::kAlignment, 0u);
     EXPECT_THROW(scope.Take<double>(count), std::bad_alloc);
+  }
+}
+
+TEST(TaskMemory, KeepsWhatIsSmallAndFreesWhatIsLarge) {
+  constexpr std::size_t kMost = TaskMemory<double>::kLargest / sizeof(double);
+  double* kept = nullptr;
+  for (const std::size_t count : {kMost, std::size_t{10}, kMost + 1, std::size_t{10}}) {
+    const TaskMemory<double> memory(count);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory.get()) % Arena::kAlignment, 0u);
+    std::fill_n(memory.get(), count, 1.0);
+    if (count <= kMost) {
+      if (kept != nullptr) {
+        EXPECT_EQ(memory.get(), kept);
+      }
+      kept = memory.get();
+      EXPECT_THROW(TaskMemory<double>(10), std::bad_alloc);  // one at a time
+    } else {
+      EXPECT_NE(memory.get(), kept);
+      EXPECT_NO_THROW(TaskMemory<double>(10));  // the arena is free
+    }
   }
 }
 

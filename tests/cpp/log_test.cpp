@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/float_mode.hpp"
@@ -73,6 +75,55 @@ TEST(LogFloat32, Scaled) {
   }
 }
 
+// log(x 2^n) for sums of exponentials: the same bound, and with the rest twice the digits.
+template <class T>
+void CheckLogOfSum(double largest_exponent) {
+  using Limits = std::numeric_limits<T>;
+  constexpr std::size_t kCount = 1 << 17;
+  constexpr long double kUnit = std::is_same_v<T, float> ? 0x1p-24L : 0x1p-53L;
+  // ln 2 as 32 bits, whose products with exponents are exact in long double, and what is left.
+  constexpr long double kLn2Head = 0xB17217F7p-32L, kLn2Tail = 0xD1CF79ABC9E3B398p-96L;
+  std::mt19937_64 random(13);
+  std::vector<T> x(kCount), n(kCount), got(kCount), rest(kCount), plain(kCount);
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const int exponents = Limits::max_exponent - Limits::min_exponent;
+    const int exponent = i % 3 == 0 ? static_cast<int>(random() % 3) - 1
+                                    : static_cast<int>(random() % static_cast<unsigned>(exponents));
+    x[i] = std::ldexp(std::uniform_real_distribution<T>(1, 2)(random),
+                      i % 3 == 0 ? exponent : exponent + Limits::min_exponent - 1);
+    const double size = std::exp2(reference::Uniform(0, std::log2(largest_exponent))(random)) - 1;
+    n[i] = static_cast<T>(std::round(random() & 1 ? size : -size));
+  }
+  for (const Target& target : Targets()) {
+    target.Get<T>(Op::kLogScaledOfSum)({{x.data(), n.data()}, {plain.data()}, kCount});
+    target.Get<T>(Op::kLogWithRest)({{x.data(), n.data()}, {got.data(), rest.data()}, kCount});
+    const char* const type = std::is_same_v<T, float> ? "f32" : "f64";
+    ulp::Record alone(std::string("LogScaledOfSum ") + type, target.name);
+    ulp::Record first(std::string("LogScaledOfSum ") + type + " before its rest", target.name);
+    ulp::Record both(std::string("LogScaledOfSum ") + type + " with its rest, in u", target.name);
+    for (std::size_t i = 0; i < kCount; ++i) {
+      int power = 0;
+      const long double mantissa = std::frexp(static_cast<long double>(x[i]), &power);
+      const long double whole = static_cast<long double>(n[i]) + power;
+      const long double small = std::log(mantissa) + whole * kLn2Tail;
+      const long double exact = whole * kLn2Head + small;
+      alone.Add(ulp::Distance(plain[i], exact), x[i]);
+      first.Add(ulp::Distance(got[i], exact), x[i]);
+      const long double error = ((whole * kLn2Head - got[i]) - rest[i]) + small;
+      both.Add(static_cast<double>(std::fabs(error) / kUnit), x[i]);
+    }
+    alone.Expect(1.0);
+    first.Expect(1.0);
+    both.Expect(1.0);
+  }
+}
+
+TEST(LogOfSum, WithAndWithoutRest) {
+  if (!reference::kHaveLongDouble) GTEST_SKIP() << "long double is no wider than double";
+  CheckLogOfSum<float>(0x1p24);
+  CheckLogOfSum<double>(0x1p26);
+}
+
 template <class T>
 class LogTest : public testing::Test {};
 
@@ -109,6 +160,26 @@ TYPED_TEST(LogTest, SpecialValues) {
                       -Limits::quiet_NaN()}) {
       EXPECT_TRUE(std::isnan(target.One<T>(Op::kLog1p, x))) << x;
     }
+  }
+}
+
+TYPED_TEST(LogTest, SpecialSums) {
+  using T = TypeParam;
+  using Limits = std::numeric_limits<T>;
+  const std::vector<T> x(primitives::kStep, 0), nan(primitives::kStep, Limits::quiet_NaN());
+  const std::vector<T> n(primitives::kStep, -1000);
+  std::vector<T> got(primitives::kStep), rest(primitives::kStep, 7);
+  for (const Target& target : Targets()) {
+    SCOPED_TRACE(target.name);
+    EXPECT_EQ(target.One<T>(Op::kLogScaledOfSum, 0, 1000), -Limits::infinity());
+    EXPECT_TRUE(std::isnan(target.One<T>(Op::kLogScaledOfSum, Limits::quiet_NaN(), 3)));
+    EXPECT_EQ(target.One<T>(Op::kLogScaledOfSum, 1, 0), 0);
+    target.Get<T>(Op::kLogWithRest)({{x.data(), n.data()}, {got.data(), rest.data()}, x.size()});
+    EXPECT_EQ(got[0], -Limits::infinity());
+    EXPECT_EQ(rest[0], 0);
+    target.Get<T>(Op::kLogWithRest)({{nan.data(), n.data()}, {got.data(), rest.data()}, x.size()});
+    EXPECT_TRUE(std::isnan(got[0]));
+    EXPECT_EQ(rest[0], 0);
   }
 }
 

@@ -180,7 +180,7 @@ class Product {
     };
     if (std::isnan(exact.max)) {
       ASSERT_TRUE(std::isnan(got)) << where();
-      ASSERT_TRUE(std::isnan(rest)) << where();
+      ASSERT_TRUE(std::isnan(rest) || rest == 0) << where();
       ASSERT_TRUE(std::isnan(within)) << where();
     } else if (std::isinf(exact.max)) {
       ASSERT_EQ(got, exact.max) << where();

@@ -85,6 +85,12 @@ HWY_INLINE void Apply(D d, const Block<D>& b) {
     b.Out(Log(d, b.In(0)));
   } else if constexpr (kOp == Op::kLogScaled) {
     b.Out(LogScaled(d, b.In(0), b.In(1)));
+  } else if constexpr (kOp == Op::kLogScaledOfSum) {
+    b.Out(LogScaledOfSum(d, b.In(0), b.In(1)));
+  } else if constexpr (kOp == Op::kLogWithRest) {
+    hn::Vec<D> rest;
+    b.Out(LogScaledOfSum(d, b.In(0), b.In(1), rest));
+    b.Out(rest, 1);
   } else if constexpr (kOp == Op::kLog1p) {
     b.Out(Log1p(d, b.In(0)));
   } else if constexpr (kOp == Op::kMul) {

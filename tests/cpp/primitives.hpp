@@ -23,6 +23,8 @@ enum class Op {
   kInSplitDomain,   // x -> 1 or 0
   kLog,             // x
   kLogScaled,       // x, n
+  kLogScaledOfSum,  // x, n
+  kLogWithRest,     // x, n -> result, rest
   kLog1p,           // x
   kMul,             // f, n, f, n -> f, n
   kAdd,             // f, n, f, n -> f, n

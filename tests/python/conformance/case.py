@@ -66,8 +66,8 @@ class Case:
     smooth: ClassVar[tuple[int, ...]] = (0,)
     # Indices of the arguments that hold logarithms, in which -inf is a zero.
     logarithmic: ClassVar[tuple[int, ...]] = (0,)
-    # Special values (names in special.py, or "NAME in argument K") whose gradient the contract leaves
-    # open.
+    # Special values (names in special.py, or "NAME in argument K") whose gradient the contract
+    # leaves open.
     open_gradients: ClassVar[tuple[str, ...]] = ()
     # Indices of the outputs that are float32 for the half types.
     wide: ClassVar[tuple[int, ...]] = ()
