@@ -35,8 +35,8 @@ void logmatmulexp(const Tensor& A, const Tensor& B, Tensor& C, Tensor* bound, Te
 
 // The same with the residual: what rounding took from C, so that C + residual is the logarithm to
 // twice the digits and exp(A + B - C - residual) sums to one however large C is. Where C is +inf it
-// is the logarithm of the number of infinite terms, where C is -inf or NaN it is zero or NaN. Shape
-// of C, f64 for f64 operands and f32 for all others.
+// is the logarithm of the number of infinite terms, where C is -inf or NaN it is zero. Shape of C,
+// f64 for f64 operands and f32 for all others; the log semiring only.
 void logmatmulexp(const Tensor& A, const Tensor& B, Tensor& C, Tensor* bound, Tensor* argmax,
                   Tensor* residual, MatmulOptions = {}, Context = {});
 

@@ -27,9 +27,8 @@ Operand WithoutWeight(Operand operand) {
   return operand;
 }
 
-// Whether a gauge may move terms by so many binades: a line's exponent, at most kDomain log2(e),
-// and a shift together must stay below 2^22, the integers that a float32 holds beside the rounder
-// of ExpScaled.
+// Whether a gauge may move terms by so many binades: a line's exponent, of at most half the domain
+// beside a gauge, and a shift together must be a scale of ExpScaled's.
 template <class Real>
 bool InReach(Real exponent) {
   return std::abs(exponent) <= ScalingLimits<Real>::kDomain / 2;

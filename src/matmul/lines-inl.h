@@ -91,13 +91,15 @@ void DescribeLines(const Packing<Real>& packing, const Real* tops, const Real* b
   const V one = hn::Set(d, Real{1}), zero = hn::Zero(d);
   const V infinity = hn::Set(d, std::numeric_limits<Real>::infinity());
   const Real bias = static_cast<Real>(packing.bias);
+  // A line's exponent and a gauge's shift, which is at most half the domain, are one scale.
+  const V reach = hn::Set(d, packing.gauge.Exists() ? Limits::kDomain / 2 : Limits::kDomain);
   const V range = hn::Set(d, bias - static_cast<Real>(Limits::kSmallestExponent));
   const V flushed = hn::Set(
       d, std::ldexp(static_cast<Real>(packing.depth) * 2 * Limits::kTiny, packing.bias + 2));
   HWY_ALIGN Real scale[hn::MaxLanes(d)], lost[hn::MaxLanes(d)], smallest[hn::MaxLanes(d)];
   for (std::int64_t i = 0; i < count; i += lanes) {
     const V top = hn::LoadU(d, tops + i), bottom = hn::LoadU(d, bottoms + i);
-    const auto inside = hn::Le(hn::Abs(top), hn::Set(d, Limits::kDomain));
+    const auto inside = hn::Le(hn::Abs(top), reach);
     const auto empty = hn::Eq(top, hn::Neg(infinity));  // zeros only
     hn::Store(hn::IfThenElseZero(inside, logsum::HWY_NAMESPACE::ExponentOf(d, top)), d, scale);
     // Two binades for the rounding of levels and exponents, one for a mantissa below two.

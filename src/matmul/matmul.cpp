@@ -21,7 +21,12 @@ void logmatmulexp(const Tensor& A, const Tensor& B, Tensor& C, Tensor* bound, Te
     shape.CheckC("bound", *bound);
     shape.CheckWide("bound", *bound);
   }
-  if (residual != nullptr) shape.CheckResidual(*residual);
+  if (residual != nullptr) {
+    if (options.semiring != Semiring::log) {
+      ThrowInvalid(kFunction, "residual", "null in the max semiring", "a tensor");
+    }
+    shape.CheckResidual(*residual);
+  }
   if (argmax != nullptr) {
     if (options.semiring != Semiring::max) {
       ThrowInvalid(kFunction, "argmax", "null in the log semiring", "a tensor");

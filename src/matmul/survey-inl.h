@@ -180,8 +180,7 @@ void SurveyRight(const Packing<Real>& packing, std::int64_t width,
       const auto term = LoadTerm(d, kind, blocks, k, c);
       extremes.Add(d, term, shift, cut, packing.is_mean);
       if (packing.kind.has_weight) {
-        extremes.AddWeight(d, term,
-                           hn::LoadU(d, blocks.weight.data + k * blocks.weight.step + c));
+        extremes.AddWeight(d, term, hn::LoadU(d, blocks.weight.data + k * blocks.weight.step + c));
       }
     });
   }

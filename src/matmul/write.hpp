@@ -65,9 +65,9 @@ inline void WriteCareful(const Plan& plan, const Entry& entry, double high, doub
   const double kept = RoundTo(plan.out.dtype, sum);
   const bool finite = std::isfinite(kept);
   if (plan.residual.Exists()) {
-    const bool is_zero = std::isinf(kept) && std::isfinite(high);  // beyond the range of dtype
-    const double rest = finite ? (high - kept) + low : kept > 0 && !is_zero ? low : 0.0;
-    Store(plan.residual, entry, std::isnan(kept) ? kept : rest);
+    // A C of +inf by its terms, not by rounding, keeps how many there are.
+    const bool shares = kept > 0 && !finite && !std::isfinite(high);
+    Store(plan.residual, entry, finite ? (high - kept) + low : shares ? low : 0.0);
   }
   if (plan.bound.Exists()) {
     const Rounding rounding = RoundingOf(plan.out.dtype);

@@ -158,6 +158,7 @@ std::vector<Product<T>> Products() {
       all.push_back(Product<T>(size, {2, 0, 1}).FillNormal(300, mean));
     }
   }
+  all.push_back(Product<T>({12, 30, 14}).FillNormal(6e5));  // at the end of the domain
   all.push_back(Product<T>({12, 30, 14}).FillNormal(1e7));  // beyond the domain
   std::mt19937 random(9);
   std::normal_distribution<double> normal(0, 4);

@@ -283,6 +283,8 @@ TEST_F(MatmulErrors, OfResults) {
   EXPECT_EQ(Product(), "logmatmulexp: residual: expected shape (4, 2, 5), got (3, 5)");
   residual = wide;
   EXPECT_EQ(Product(), "logmatmulexp: residual: expected float32, got float64");
+  semiring = Semiring::max;
+  EXPECT_EQ(Product(), "logmatmulexp: residual: expected null in the max semiring, got a tensor");
 }
 
 TEST_F(MatmulErrors, OfArgmax) {
@@ -291,7 +293,6 @@ TEST_F(MatmulErrors, OfArgmax) {
   EXPECT_EQ(Product(), "logmatmulexp: argmax: expected null in the log semiring, got a tensor");
   semiring = Semiring::max;
   EXPECT_EQ(Product(), "no error");
-  const Tensor good = argmax;
   argmax.dtype = DType::i32;
   EXPECT_EQ(Product(), "logmatmulexp: argmax: expected int64, got int32");
   argmax.dtype = DType::i64;
