@@ -46,7 +46,7 @@ struct Side {
 
 // Elements of a group of streamed panels: with the panel that it meets, a part of a second level
 // cache.
-constexpr std::int64_t kGroupElements = 1 << 16;
+constexpr std::int64_t kGroupElements = 1 << 15;
 // Groups that there should be at least.
 constexpr std::int64_t kGroups = 16;
 // Batch entries whose operands have fewer elements than this are one task each.

@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "gemm/tile-inl.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "matmul/lines-inl.h"
 #include "matmul/panel_terms-inl.h"
@@ -31,12 +32,15 @@ bool SurveyWhole(const Packing<Real>& packing, int rows, const PanelTerms<Real, 
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   constexpr int kMost = gemm::HWY_NAMESPACE::kRows<Real> + hn::MaxLanes(d);
   HWY_ALIGN Real top[kMost], bottom[kMost];
+  // This is where a long operand comes from memory, in short bursts between other work.
+  constexpr std::int64_t kAhead = 4096 / sizeof(Real);
   const Block<Real>& block = terms.Whole()->value;
   Real least = std::numeric_limits<Real>::infinity();
   for (int r = 0; r < rows; ++r) {
     Extremes<D> extremes(d);
     const Real* const line = block.data + r * block.step;
     for (std::int64_t k = 0; k < packing.depth; k += lanes) {
+      hwy::Prefetch(line + k + kAhead);
       extremes.AddPlain(d, hn::LoadU(d, line + k));
     }
     top[r] = hn::GetLane(hn::MaxOfLanes(d, extremes.top));
