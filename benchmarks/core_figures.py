@@ -1,10 +1,10 @@
-"""Figures of the C++ core from its Google Benchmark program, where that has been built."""
+"""Figures of the C++ core and micro-kernels from their Google Benchmark programs, where built."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,35 @@ from records import judge, significant
 
 from logsum.tour import interleave, use_threads
 
-_PROGRAM = "build/*/benchmarks/logsum_core_bench"
+_PROGRAMS = ("logsum_core_bench", "logsum_gemm_bench")
 # The core's exp on AVX2, float32, data in cache: cycles an element, over all inputs and x <= 0.
 _CYCLES = {"Exp/f32/AVX2": 1.5, "ExpNonPositive/f32/AVX2": 1.0}
 _OVER_TORCH_EXP = 1.5
+# The sums of products of a matrix product of this depth, as a share of the multiply-add peak.
+_DEPTH = 1024
+_OF_PEAK = 0.85
 _TIME = {False: 0.2, True: 0.01}  # seconds for each figure
 
 Figures = Mapping[str, Mapping[str, float | None]]
 
 
-def find_program() -> Path | None:
-    """Return the program built last, or None."""
-    built = sorted(ROOT.glob(_PROGRAM), key=lambda path: path.stat().st_mtime)
-    return built[-1] if built else None
+def find_programs() -> list[Path]:
+    """Return the programs of the build made last, those there are."""
+    folders = {path.parent for path in ROOT.glob(f"build/*/benchmarks/{_PROGRAMS[0]}")}
+    if not folders:
+        return []
+    last = max(folders, key=lambda folder: (folder / _PROGRAMS[0]).stat().st_mtime)
+    return [last / name for name in _PROGRAMS if (last / name).exists()]
 
 
-def run(program: Path, *, quick: bool = False) -> Figures:
-    """Run the program and return its figures by benchmark."""
-    command = [str(program), "--benchmark_format=json", f"--benchmark_min_time={_TIME[quick]}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return parse(json.loads(done.stdout))
+def run(programs: Iterable[Path], *, quick: bool = False) -> Figures:
+    """Run the programs and return their figures by benchmark."""
+    figures: dict[str, Mapping[str, float | None]] = {}
+    for program in programs:
+        command = [str(program), "--benchmark_format=json", f"--benchmark_min_time={_TIME[quick]}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        figures |= parse(json.loads(done.stdout))
+    return figures
 
 
 def parse(report: Mapping[str, Any]) -> Figures:
@@ -62,12 +71,23 @@ def of_target(figures: Figures, target: str) -> dict[str, float]:
 
 
 def floors(figures: Figures, torch_exp: float | None) -> list[dict[str, Any]]:
-    """Return the judgement of the core's exp, against cycles and against torch.exp (ns)."""
+    """Return the judgement of the core's exp and products.
+
+    Against cycles, torch.exp (ns) and the multiply-add peak.
+    """
     judged = [
         judge(f"cycles of {name}", figures[name].get("cycles") or np.inf, at_most=bound)
         for name, bound in _CYCLES.items()
         if name in figures
     ]
+    for name, figure in figures.items():
+        kernel, _, rest = name.partition("/")
+        of, deep = rest.removesuffix(f"/{_DEPTH}"), rest.endswith(f"/{_DEPTH}")
+        peak, cycles = figures.get(f"FmaPeak/{of}", {}).get("cycles"), figure.get("cycles")
+        # SSE4 has no fused multiply-add to be a share of.
+        if kernel == "Multiply" and deep and "SSE4" not in of and peak and cycles:
+            what = f"share of the multiply-add peak of {name}"
+            judged.append(judge(what, peak / cycles, at_least=_OF_PEAK))
     exp = figures.get("Exp/f32/AVX2", {}).get("ns")
     if exp and torch_exp:
         judged.append(

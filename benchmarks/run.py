@@ -71,7 +71,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the JSON files")
     parser.add_argument("--budget", type=float, default=2.0, help="seconds a case (%(default)s)")
-    parser.add_argument("--core", type=Path, metavar="PROGRAM", help="the C++ benchmarks' program")
+    parser.add_argument(
+        "--core", type=Path, nargs="+", metavar="PROGRAM", help="the C++ benchmarks' programs"
+    )
     parser.add_argument("--no-core", action="store_true", help="leave the C++ benchmarks out")
     parser.add_argument("--strict", action="store_true", help="fail where a floor is missed")
     options = parser.parse_args()
@@ -87,12 +89,12 @@ def _arguments() -> argparse.Namespace:
 
 
 def _core(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    program = None if options.no_core else options.core or core_figures.find_program()
-    if program is None:
+    programs = [] if options.no_core else options.core or core_figures.find_programs()
+    if not programs:
         console.print("without core benchmarks: limits that need the core's exp are left out")
         return {"cases": [], "figures": {}, "floors": []}
     console.print("core benchmarks ...", style="dim")
-    figures = core_figures.run(program, quick=options.quick)
+    figures = core_figures.run(programs, quick=options.quick)
     judged = core_figures.floors(figures, core_figures.torch_exp())
     return {"cases": [], "figures": figures, "floors": judged}
 
