@@ -39,12 +39,12 @@ inline Span PanelLines(Span lines, std::int64_t width, std::int64_t index) {
 }
 
 inline std::int64_t NumPanels(Span lines, std::int64_t width) {
-  return (lines.count + width - 1) / width;
+  return CeilDiv(lines.count, width);
 }
 
 template <class Real>
 constexpr int VectorsFor(std::int64_t lines) {
-  return static_cast<int>((lines + kLanes<Real> - 1) / kLanes<Real>);
+  return static_cast<int>(CeilDiv(lines, kLanes<Real>));
 }
 
 template <class Real>
@@ -56,29 +56,70 @@ Real* RightPanel(const PanelGroup<Real>& group, std::int64_t index, std::int64_t
   return group.panels + index * gemm::RightSize(kRightLines<Real>, gemm::PaddedDepth(depth));
 }
 
-template <class Real>
-void PackLeftGroup(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group) {
-  for (std::int64_t p = 0; p < NumPanels(group.lines, kLeftLines<Real>); ++p) {
-    const Span lines = PanelLines(group.lines, kLeftLines<Real>, p);
-    const Lines<Real> facts = group.facts.At(p * kLeftLines<Real>);
-    const int rows = static_cast<int>(lines.count);
-    const PanelTerms<Real, true> terms(packing, lines, rows, scratch);
-    SurveyLeft(packing, rows, terms, facts);
-    PackLeft(packing, rows, terms, LeftPanel(group, p, packing.depth), facts);
+// One panel of a group on its way from an operand: its terms, its place, its lines' facts.
+template <class Real, bool kIsLeft>
+class PanelToPack {
+ public:
+  static constexpr std::int64_t kLines = kIsLeft ? kLeftLines<Real> : kRightLines<Real>;
+
+  PanelToPack(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group,
+              std::int64_t index)
+      : packing_(packing),
+        width_(Width(PanelLines(group.lines, kLines, index).count)),
+        terms_(packing, PanelLines(group.lines, kLines, index), width_, scratch),
+        panel_(kIsLeft ? LeftPanel(group, index, packing.depth)
+                       : RightPanel(group, index, packing.depth)),
+        facts_(group.facts.At(index * kLines)) {}
+
+  void Survey() const {
+    if constexpr (kIsLeft) {
+      SurveyLeft(packing_, static_cast<int>(width_), terms_, facts_);
+    } else {
+      SurveyRight(packing_, width_, terms_, facts_);
+    }
+  }
+  void Pack() const {
+    if constexpr (kIsLeft) {
+      PackLeft(packing_, static_cast<int>(width_), terms_, panel_, facts_);
+    } else {
+      PackRight(packing_, width_, terms_, panel_, facts_);
+    }
+  }
+
+ private:
+  // A right panel's lines are repeated to whole vectors.
+  static std::int64_t Width(std::int64_t lines) {
+    return kIsLeft ? lines : VectorsFor<Real>(lines) * kLanes<Real>;
+  }
+
+  const Packing<Real>& packing_;
+  const std::int64_t width_;
+  const PanelTerms<Real, kIsLeft> terms_;
+  Real* const panel_;
+  const Lines<Real> facts_;
+};
+
+// Calls body(panel) for the panels of a group of the packing's side.
+template <class Real, class Body>
+void ForEachPanel(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group,
+                  const Body& body) {
+  if (packing.is_left) {
+    for (std::int64_t p = 0; p < NumPanels(group.lines, kLeftLines<Real>); ++p) {
+      body(PanelToPack<Real, true>(packing, scratch, group, p));
+    }
+  } else {
+    for (std::int64_t p = 0; p < NumPanels(group.lines, kRightLines<Real>); ++p) {
+      body(PanelToPack<Real, false>(packing, scratch, group, p));
+    }
   }
 }
 
 template <class Real>
-void PackRightGroup(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group) {
-  const std::int64_t width = kRightLines<Real>;
-  for (std::int64_t p = 0; p < NumPanels(group.lines, width); ++p) {
-    const Span lines = PanelLines(group.lines, width, p);
-    const std::int64_t padded = VectorsFor<Real>(lines.count) * kLanes<Real>;
-    const Lines<Real> facts = group.facts.At(p * width);
-    const PanelTerms<Real, false> terms(packing, lines, padded, scratch);
-    SurveyRight(packing, padded, terms, facts);
-    PackRight(packing, padded, terms, RightPanel(group, p, packing.depth), facts);
-  }
+void Prepare(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group) {
+  ForEachPanel(packing, scratch, group, [&](const auto& panel) {
+    panel.Survey();
+    panel.Pack();
+  });
 }
 
 // Asks for a tile's part of a matrix, so that it arrives while the tile is multiplied: the rows of

@@ -14,55 +14,18 @@
 #include "matmul/blocks-inl.h"
 #include "matmul/kernels.hpp"
 #include "matmul/lines-inl.h"
-#include "matmul/pack-inl.h"
-#include "matmul/survey-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::matmul::HWY_NAMESPACE {
 
-// Calls body(terms, rows or width, panel, facts) for the panels of a group of either side.
-template <bool kIsLeft, class Real, class Body>
-void ForEachPanel(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group,
-                  const Body& body) {
-  constexpr std::int64_t kLines = kIsLeft ? kLeftLines<Real> : kRightLines<Real>;
-  for (std::int64_t p = 0; p < NumPanels(group.lines, kLines); ++p) {
-    const Span lines = PanelLines(group.lines, kLines, p);
-    const std::int64_t width = kIsLeft ? lines.count : VectorsFor<Real>(lines.count) * kLanes<Real>;
-    const PanelTerms<Real, kIsLeft> terms(packing, lines, width, scratch);
-    Real* const panel =
-        kIsLeft ? LeftPanel(group, p, packing.depth) : RightPanel(group, p, packing.depth);
-    body(terms, width, panel, group.facts.At(p * kLines));
-  }
-}
-
 template <class Real>
 void Survey(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group) {
-  if (packing.gauge_sign > 0) {
-    ForEachPanel<true>(packing, scratch, group,
-                       [&](const auto& terms, std::int64_t rows, Real*, const auto& facts) {
-                         SurveyLeft(packing, static_cast<int>(rows), terms, facts);
-                       });
-  } else {
-    ForEachPanel<false>(packing, scratch, group,
-                        [&](const auto& terms, std::int64_t width, Real*, const auto& facts) {
-                          SurveyRight(packing, width, terms, facts);
-                        });
-  }
+  ForEachPanel(packing, scratch, group, [&](const auto& panel) { panel.Survey(); });
 }
 
 template <class Real>
 void Pack(const Packing<Real>& packing, Real* scratch, const PanelGroup<Real>& group) {
-  if (packing.gauge_sign > 0) {
-    ForEachPanel<true>(packing, scratch, group,
-                       [&](const auto& terms, std::int64_t rows, Real* panel, const auto& facts) {
-                         PackLeft(packing, static_cast<int>(rows), terms, panel, facts);
-                       });
-  } else {
-    ForEachPanel<false>(packing, scratch, group,
-                        [&](const auto& terms, std::int64_t width, Real* panel, const auto& facts) {
-                          PackRight(packing, width, terms, panel, facts);
-                        });
-  }
+  ForEachPanel(packing, scratch, group, [&](const auto& panel) { panel.Pack(); });
 }
 
 template <class Real>

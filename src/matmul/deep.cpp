@@ -13,8 +13,6 @@
 namespace logsum::matmul {
 namespace {
 
-constexpr std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // Parts of the depth at most, the least depth of a part, and tiles at most.
 constexpr std::int64_t kParts = 32, kLeastPart = 4096, kMostTiles = 64;
 // Elements of both operands that are packed at a time.
@@ -44,8 +42,8 @@ class DeepProduct {
         threads_(threads),
         parts_(std::min(kParts, CeilDiv(plan.depth, kLeastPart))),
         part_depth_(gemm::PaddedDepth(CeilDiv(plan.depth, parts_))),
-        left_{plan.left, plan.rows, kernels_.left_lines, 1},
-        right_{plan.right, plan.columns, kernels_.right_lines, -1},
+        left_{plan.left, plan.rows, kernels_.left_lines, true},
+        right_{plan.right, plan.columns, kernels_.right_lines, false},
         sums_size_(2 * left_.Panels() * right_.Panels() * kernels_.tile_size),
         facts_size_(Lines<Real>::kArrays * (left_.Padded() + right_.Padded()) + kPadding),
         facts_(static_cast<std::size_t>(parts_ * facts_size_)),
@@ -70,7 +68,7 @@ class DeepProduct {
   struct Side {
     const Operand& operand;
     std::int64_t lines, panel_lines;
-    Real sign;
+    bool is_left;
     std::int64_t Panels() const { return CeilDiv(lines, panel_lines); }
     std::int64_t Padded() const { return Panels() * panel_lines; }
   };
@@ -86,8 +84,7 @@ class DeepProduct {
   }
   Lines<Real> Facts(const Side& side, std::int64_t part) const {
     Real* const memory = facts_.get() + part * facts_size_;
-    const bool is_left = side.sign > 0;
-    return Lines<Real>::In(is_left ? memory : memory + Lines<Real>::kArrays * left_.Padded(),
+    return Lines<Real>::In(side.is_left ? memory : memory + Lines<Real>::kArrays * left_.Padded(),
                            side.Padded());
   }
   PanelGroup<Real> Group(const Side& side, std::int64_t part, Real* panels) const {
@@ -98,7 +95,7 @@ class DeepProduct {
         gauge_.Exists() ? Gauge<Real>{gauge_.shift + depth.begin, gauge_.cut + depth.begin}
                         : Gauge<Real>{};
     return {&operand, TermKind(operand), batch_,       depth.count, bias_,
-            gauge,    side.sign,         plan_.is_mean};
+            gauge,    side.is_left,      plan_.is_mean};
   }
   static Operand From(const Operand& operand, std::int64_t begin) {
     using matmul::From;

@@ -26,7 +26,6 @@ namespace logsum::matmul::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using logsum::HWY_NAMESPACE::ExponentOf;
 using logsum::HWY_NAMESPACE::ExpScaled;
-using logsum::HWY_NAMESPACE::LogScaled;
 using logsum::HWY_NAMESPACE::PowerFromField;
 
 // At most what may be missing from the scaled sum of a row with a vector of columns: terms flushed

@@ -15,12 +15,6 @@ namespace {
 template <class Real>
 constexpr Real kInf = std::numeric_limits<Real>::infinity();
 
-template <class Real>
-Packing<Real> PlainPacking(const Plan& plan, const Operand& operand, std::int64_t batch,
-                           const Gauge<Real>& gauge, Real sign) {
-  return {&operand, TermKind(operand), batch, plan.depth, 0, gauge, sign, plan.is_mean};
-}
-
 // The operand as it is without weights, which say nothing about exponents.
 Operand WithoutWeight(Operand operand) {
   operand.weight = {};
@@ -41,8 +35,8 @@ Real Sweep(const Plan& plan, std::int64_t batch, Real* shift, Real* cut, Real* s
            Real* tops) {
   const KernelTable<Real>& kernels = Kernels<Real>();
   const Gauge<Real> gauge{shift, cut};
-  const auto left = PlainPacking<Real>(plan, plan.left, batch, gauge, 1);
-  const auto right = PlainPacking<Real>(plan, plan.right, batch, gauge, -1);
+  const auto left = MakePacking<Real>(plan, true, batch, 0, gauge);
+  const auto right = MakePacking<Real>(plan, false, batch, 0, gauge);
   Real* const left_lines = tops;
   Real* const right_lines = left_lines + plan.rows;
   Real* const left_depth = right_lines + plan.columns;
@@ -83,7 +77,8 @@ template <class Real>
 void MeanGauge<Real>::Fill(std::int64_t batch, Span depth, Real* scratch, Real* memory) const {
   const bool of_right = plan_.left.negated;
   const Operand operand = WithoutWeight(of_right ? plan_.right : plan_.left);
-  const auto packing = PlainPacking<Real>(plan_, operand, batch, {}, 1);
+  const Packing<Real> packing{&operand, TermKind(operand), batch,        plan_.depth, 0,
+                              {},       !of_right,         plan_.is_mean};
   Real* const shift = memory + depth.begin;
   Real* const cut = shift + GaugeSize(plan_.depth) / 2;
   // Whole vectors are written, so a span's end may reach into the next one's: by way of a buffer.

@@ -34,8 +34,7 @@ struct KernelTable {
 
   // Packs a group's lines, scaled, and states their facts. Groups hold whole panels, as many
   // elements each as left_lines (right_lines) times the padded depth.
-  void (*pack_left)(const Packing<Real>&, Real* scratch, const PanelGroup<Real>&);
-  void (*pack_right)(const Packing<Real>&, Real* scratch, const PanelGroup<Real>&);
+  void (*prepare)(const Packing<Real>&, Real* scratch, const PanelGroup<Real>&);
   // Multiplies all panels of two groups and writes the results; tiles with an entry that is not
   // certain are appended to `uncertain`.
   void (*multiply)(const Plan&, int bias, std::int64_t batch, const PanelGroup<Real>& left,

@@ -33,10 +33,20 @@ struct Packing {
   std::int64_t batch, depth;
   int bias;
   Gauge<Real> gauge;
-  Real gauge_sign;  // 1 for the left operand, -1 for the right
-  bool is_mean;
+  bool is_left, is_mean;
+
+  // What a gauge gives to the left operand it takes from the right.
+  Real GaugeSign() const { return is_left ? Real{1} : Real{-1}; }
 
   bool IsPlain() const { return kind.IsPlain() && !gauge.Exists() && !is_mean; }
 };
+
+// All of the depth of a plan's operand.
+template <class Real>
+Packing<Real> MakePacking(const Plan& plan, bool is_left, std::int64_t batch, int bias,
+                          const Gauge<Real>& gauge) {
+  const Operand& operand = is_left ? plan.left : plan.right;
+  return {&operand, TermKind(operand), batch, plan.depth, bias, gauge, is_left, plan.is_mean};
+}
 
 }  // namespace logsum::matmul

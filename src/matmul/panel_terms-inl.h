@@ -99,14 +99,14 @@ template <class D, class Real = hn::TFromD<D>, class V = hn::Vec<D>>
 HWY_INLINE void GaugeAlong(D d, const Packing<Real>& packing, std::int64_t k, V& shift, V& cut) {
   shift = cut = hn::Zero(d);
   if (!packing.gauge.Exists()) return;
-  shift = hn::Mul(hn::Set(d, packing.gauge_sign), hn::LoadU(d, packing.gauge.shift + k));
+  shift = hn::Mul(hn::Set(d, packing.GaugeSign()), hn::LoadU(d, packing.gauge.shift + k));
   cut = hn::LoadU(d, packing.gauge.cut + k);
 }
 template <class D, class Real = hn::TFromD<D>, class V = hn::Vec<D>>
 HWY_INLINE void GaugeAt(D d, const Packing<Real>& packing, std::int64_t k, V& shift, V& cut) {
   shift = cut = hn::Zero(d);
   if (!packing.gauge.Exists()) return;
-  shift = hn::Set(d, packing.gauge_sign * packing.gauge.shift[k]);
+  shift = hn::Set(d, packing.GaugeSign() * packing.gauge.shift[k]);
   cut = hn::Set(d, packing.gauge.cut[k]);
 }
 

@@ -70,6 +70,8 @@ struct Plan {
   bool HasOutput() const { return batch > 0 && rows > 0 && columns > 0; }
 };
 
+constexpr std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 // A part [begin, begin + count) of a composite index.
 struct Span {
   std::int64_t begin, count;

@@ -76,17 +76,20 @@ void CopyBlock(const Storage* from, const Offsets& rows, Span r, const Offsets& 
         const auto run = [&](std::int64_t k) {
           return from + rows(r.begin + i) + columns(c.begin + j + k);
         };
+        const Real* full = square;
+        std::int64_t step = kSide;
+        bool in_place = false;
         if constexpr (std::is_same_v<Real, Storage>) {
-          if (height == kSide && width == kSide && columns.IsEven()) {
-            Transpose(run(0), columns.Stride(), kSide, kSide, turned, kSide);
-          } else {
-            for (std::int64_t k = 0; k < width; ++k) CopyRun(run(k), square + k * kSide, height);
-            Transpose(square, kSide, kSide, kSide, turned, kSide);
+          in_place = height == kSide && width == kSide && columns.IsEven();
+          if (in_place) {
+            full = run(0);
+            step = columns.Stride();
           }
-        } else {
-          for (std::int64_t k = 0; k < width; ++k) CopyRun(run(k), square + k * kSide, height);
-          Transpose(square, kSide, kSide, kSide, turned, kSide);
         }
+        for (std::int64_t k = 0; !in_place && k < width; ++k) {
+          CopyRun(run(k), square + k * kSide, height);
+        }
+        Transpose(full, step, kSide, kSide, turned, kSide);
         for (std::int64_t h = 0; h < height; ++h) {
           CopyRun(turned + h * kSide, to + (i + h) * to_step + j, width);
         }

@@ -80,11 +80,8 @@ std::vector<TileId> MultiplyEquilibrated(const Plan& plan, int bias, const Block
                                          const Gauge<Real>& gauge) {
   const KernelTable<Real>& kernels = Kernels<Real>();
   const std::int64_t padded = gemm::PaddedDepth(plan.depth);
-  const auto pad = [](std::int64_t lines, std::int64_t panel) {
-    return (lines + panel - 1) / panel * panel;
-  };
-  const std::int64_t left = pad(block.left.count, kernels.left_lines);
-  const std::int64_t right = pad(block.right.count, kernels.right_lines);
+  const std::int64_t left = CeilDiv(block.left.count, kernels.left_lines) * kernels.left_lines;
+  const std::int64_t right = CeilDiv(block.right.count, kernels.right_lines) * kernels.right_lines;
   const std::int64_t size = (left + right) * padded;
   if (size * static_cast<std::int64_t>(sizeof(Real)) > kMostPacked) return block.tiles;
   const Buffer<Real> panels(static_cast<std::size_t>(size));
@@ -94,12 +91,10 @@ std::vector<TileId> MultiplyEquilibrated(const Plan& plan, int bias, const Block
   const PanelGroup<Real> right_group{
       block.right, panels.get() + left * padded,
       Lines<Real>::In(facts.get() + Lines<Real>::kArrays * left, right)};
-  const auto packing = [&](const Operand& operand, Real sign) {
-    return Packing<Real>{&operand, TermKind(operand), block.batch, plan.depth, bias, gauge,
-                         sign,     plan.is_mean};
-  };
-  kernels.pack_left(packing(plan.left, 1), scratch.get(), left_group);
-  kernels.pack_right(packing(plan.right, -1), scratch.get(), right_group);
+  for (const bool is_left : {true, false}) {
+    kernels.prepare(MakePacking(plan, is_left, block.batch, bias, gauge), scratch.get(),
+                    is_left ? left_group : right_group);
+  }
   std::vector<TileId> uncertain;
   for (const TileId& tile : block.tiles) {
     const TileId within{tile.batch, tile.left - block.left.begin / kernels.left_lines,

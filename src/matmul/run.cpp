@@ -18,8 +18,6 @@
 namespace logsum::matmul {
 namespace {
 
-constexpr std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // Elements to which arrays in one memory are aligned.
 constexpr std::int64_t kAligned = 32;
 
@@ -98,24 +96,11 @@ class Product {
                                     std::max<std::int64_t>(1, fit));
   }
 
-  Packing<Real> PackingOf(const Side& side, std::int64_t batch, const Gauge<Real>& gauge) const {
-    const Operand& operand = side.is_left ? plan_.left : plan_.right;
-    return {&operand,
-            TermKind(operand),
-            batch,
-            plan_.depth,
-            bias_,
-            gauge,
-            static_cast<Real>(side.is_left ? 1 : -1),
-            plan_.is_mean};
-  }
-
   // A group of panels in `memory`, packed.
   PanelGroup<Real> Pack(const Side& side, std::int64_t batch, const Gauge<Real>& gauge, Span lines,
                         Real* scratch, Real* panels, const Lines<Real>& facts) const {
     const PanelGroup<Real> group{lines, panels, facts};
-    const auto pack = side.is_left ? kernels_.pack_left : kernels_.pack_right;
-    pack(PackingOf(side, batch, gauge), scratch, group);
+    kernels_.prepare(MakePacking(plan_, side.is_left, batch, bias_, gauge), scratch, group);
     return group;
   }
 
@@ -126,7 +111,7 @@ class Product {
                       left_is_shared ? streamed : shared, uncertain);
   }
 
-  // Streams groups [0, Groups()) of one batch entry, or one of them, past the shared panels.
+  // Streams one group of a batch entry past the shared panels.
   void Stream(std::int64_t batch, std::int64_t group, const Gauge<Real>& gauge,
               const PanelGroup<Real>& shared, Real* memory, std::vector<TileId>& uncertain) const {
     Real* const panels = memory + kernels_.scratch;
