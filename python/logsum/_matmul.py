@@ -96,8 +96,8 @@ def logmatmulexp(
     fractions, where nothing is flushed. The max trick [1]_ of one reduction, applied to rows and
     columns alone, gives -inf there.
 
-    The error is half an ulp of C plus 1e-6 for K up to 512 and 2e-6 up to 4096 (float32; 2e-15 and
-    4e-15 for float64), and never above the bound.
+    The error is never above the bound. Beyond half an ulp of C it was found below 1e-6 for K up to
+    512 and below 2e-6 up to 4096 in float32, 2e-15 and 4e-15 in float64.
 
     References
     ----------

@@ -53,6 +53,7 @@ def check_matmul(text: str) -> None:
     rows = [line.partition(":")[2].split() for line in text.splitlines()]
     product, sums, path = [[float(x) for x in row] for row in rows[:3]], rows[3], rows[4]
     # From 0 to 2 by two moves; staying and skipping, or skipping and staying, is e^-100 of that.
+    # Six digits are printed.
     assert product[2][0] == pytest.approx(-1400, rel=1e-5)
     assert [abs(float(x)) for x in sums] == pytest.approx([0, 0, 0], abs=1e-15)
     assert [float(x) for x in path] == pytest.approx([0, 1, 0], abs=1e-15)

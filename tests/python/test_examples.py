@@ -46,6 +46,7 @@ def test_hmm_program(capsys: pytest.CaptureFixture[str]) -> None:
     printed = dict(re.findall(r"(.*?): +(-?[\d.]+)", capsys.readouterr().out))
     # The dice are exchanged 0.05 of the time one way and 0.1 the other: one throw in three is with
     # the loaded one. No throw is more surprising than a fair die's, or less than the loaded one's.
+    # A thousand gamblers: 0.05 is three standard deviations.
     assert float(printed["last die loaded"]) == pytest.approx(1 / 3, abs=0.05)
     likelihood, best = (
         float(printed[name]) for name in ("log-likelihood a throw", "the best path alone")
@@ -58,4 +59,5 @@ def test_hmm_program(capsys: pytest.CaptureFixture[str]) -> None:
     names["forward"].__globals__["ROLLS"] = 3
     start, move, emit = (np.exp(names[name]) for name in ("start", "move", "emit"))
     paths = np.einsum("i,ij,jk->k", start * emit[:, 0], move * emit[:, 5], move * emit[:, 5])
+    # The errors of three logarithms, absolute, are relative ones of their exponentials.
     np.testing.assert_allclose(np.exp(names["forward"](seen)[0]), paths, rtol=1e-13)
