@@ -1,0 +1,55 @@
+// The kernels of a CTC sequence, compiled once for each CPU target (ctc_cpu.cpp).
+#pragma once
+#include <cstdint>
+
+#include "logsum/tensor.hpp"
+#include "scan/ctc_states.hpp"
+#include "scan/ctc_work.hpp"
+
+namespace logsum::scan {
+
+// The frames of one sequence in log_probs or in a gradient.
+struct CtcFrames {
+  void* data = nullptr;
+  DType dtype = DType::f32;
+  std::int64_t frame_stride = 0, label_stride = 0;
+  std::int64_t labels = 0;  // C
+};
+
+// How a sequence's frames are read and its gradient is written.
+struct CtcJob {
+  CtcFrames frames;
+  CtcFrames gradient;  // no data: none
+  double weight = 1;   // of the gradient
+  bool from_logits = false;
+};
+
+// A number fraction 2^exponent.
+struct CtcTotal {
+  double fraction, exponent;
+};
+
+struct CtcKernels {
+  std::int64_t lanes;  // positions and classes come in multiples of this
+
+  // Reads frames [begin, end) of one side: emissions, relative to the largest one of the frame
+  // among the sequence's classes, and their offset; with from_logits the softmax's denominators,
+  // and its gradient where there is one. Stops at a frame that holds +inf or NaN.
+  void (*prepare)(const CtcJob&, const CtcStates&, CtcNumbers, CtcWork&, CtcSide&,
+                  std::int64_t begin, std::int64_t end);
+  // Forward scores of frames [0, end), backward scores of frames [begin, T).
+  void (*forward)(const CtcStates&, CtcNumbers, CtcWork&, CtcSide&, std::int64_t end);
+  void (*backward)(const CtcStates&, CtcNumbers, CtcWork&, CtcSide&, std::int64_t begin);
+  // The mass of all paths, where the sweeps meet; their exponents left out.
+  CtcTotal (*meet)(const CtcStates&, CtcNumbers, const CtcWork&);
+  // Each sweep goes on through the other's frames; posteriors on the way become the gradient.
+  // `unit` is the exponent of the total.
+  void (*forward_gradient)(const CtcJob&, const CtcStates&, CtcNumbers, CtcWork&, CtcSide&,
+                           double unit);
+  void (*backward_gradient)(const CtcJob&, const CtcStates&, CtcNumbers, CtcWork&, CtcSide&,
+                            double unit);
+};
+
+const CtcKernels& CtcKernelsOfTarget();
+
+}  // namespace logsum::scan

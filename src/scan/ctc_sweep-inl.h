@@ -1,0 +1,316 @@
+// The two sweeps over the states of a CTC sequence, in any number system.
+//
+// Forward scores A, B of a frame include its emissions; backward scores are kept with theirs
+// included too, so that what is stored looks the same on both sides, and left out where the two
+// meet. With positions i as in ctc_states.hpp, e the emissions, s_i whether label i - 1 may skip:
+//
+//   A'_i = eA_i (A_i + B_i + s_i A_i-1)      B'_i = eB (B_i + A_i-1)
+//   A_i  = eA_i (A'_i + B'_i+1 + s_i+1 A'_i+1)      B_i = eB (B'_i + A'_i)
+//
+// Only the vectors of a frame's span are computed. What a step reads of the row before lies in that
+// row's span, or in a vector beside it, which is zeroed first; and a neighbour across the span's
+// edge is read only if the row before has it, since no path comes from there otherwise.
+#if defined(LOGSUM_SCAN_CTC_SWEEP_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LOGSUM_SCAN_CTC_SWEEP_INL_H_
+#undef LOGSUM_SCAN_CTC_SWEEP_INL_H_
+#else
+#define LOGSUM_SCAN_CTC_SWEEP_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "scan/ctc_kernels.hpp"
+#include "scan/ctc_scale.hpp"
+#include "scan/numbers-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum::scan {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using CtcD = hn::ScalableTag<double>;
+
+// A row of scores of one frame.
+struct CtcRow {
+  CtcRow(double* base, std::int64_t width)
+      : labels{base, base + 2 * width}, blanks{base + width, base + 3 * width} {}
+  Row labels, blanks;
+};
+
+// One frame's step of a sweep: the row it comes from, with that row's span, and where it goes.
+struct CtcStep {
+  CtcRow from;
+  VectorSpan from_span;
+  CtcRow to;
+  VectorSpan span;
+  Row emissions;
+};
+
+template <class N>
+HWY_INLINE void ZeroVectors(CtcRow row, std::int64_t first, std::int64_t end) {
+  const CtcD d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t v = first; v < end; ++v) {
+    N::Store(d, N::Zero(d), row.labels, v * lanes);
+    N::Store(d, N::Zero(d), row.blanks, v * lanes);
+  }
+}
+
+// The sums over the arcs into (out of) the states at `i`.
+template <class N>
+struct CtcSums {
+  typename N::Number label, blank;
+};
+
+template <class N>
+HWY_INLINE CtcSums<N> SumsInto(const CtcStates& states, const CtcRow& from, std::int64_t i,
+                               hn::Mask<CtcD> has_neighbour) {
+  const CtcD d;
+  const auto label = N::Load(d, from.labels, i);
+  const auto blank = N::Load(d, from.blanks, i);
+  const auto before = N::Select(d, has_neighbour, N::Load(d, from.labels, i - 1));
+  const auto may_skip = hn::Gt(hn::LoadU(d, states.may_skip.data() + i), hn::Zero(d));
+  return {N::Add(d, N::Add(d, label, blank), N::Select(d, may_skip, before)),
+          N::Add(d, blank, before)};
+}
+
+template <class N>
+HWY_INLINE CtcSums<N> SumsOutOf(const CtcStates& states, const CtcRow& from, std::int64_t i,
+                                hn::Mask<CtcD> has_neighbour) {
+  const CtcD d;
+  const auto label = N::Load(d, from.labels, i);
+  const auto blank = N::Load(d, from.blanks, i);
+  const auto next_label = N::Load(d, from.labels, i + 1);
+  const auto next_blank = N::Select(d, has_neighbour, N::Load(d, from.blanks, i + 1));
+  const auto may_skip =
+      hn::And(has_neighbour, hn::Gt(hn::LoadU(d, states.may_skip.data() + i + 1), hn::Zero(d)));
+  return {N::Add(d, N::Add(d, label, next_blank), N::Select(d, may_skip, next_label)),
+          N::Add(d, blank, label)};
+}
+
+// Whether lane j of vector v has a neighbour to look at: all but the one across the span's edge,
+// unless the row before has computed that one.
+HWY_INLINE hn::Mask<CtcD> NeighboursBefore(const CtcStep& step, std::int64_t v) {
+  const CtcD d;
+  const auto all = hn::Eq(hn::Zero(d), hn::Zero(d));
+  if (v != step.span.first || step.from_span.first < step.span.first) return all;
+  return hn::Not(hn::FirstN(d, 1));
+}
+HWY_INLINE hn::Mask<CtcD> NeighboursAfter(const CtcStep& step, std::int64_t v) {
+  const CtcD d;
+  if (v + 1 != step.span.end || step.from_span.end > step.span.end) {
+    return hn::Eq(hn::Zero(d), hn::Zero(d));
+  }
+  return hn::FirstN(d, hn::Lanes(d) - 1);
+}
+
+// Calls visit(i, sums, label emissions, blank emission) for the vectors of a step's span.
+template <class N, class Visit>
+HWY_INLINE void ForwardStep(const CtcStates& states, const CtcStep& step, const Visit& visit) {
+  const CtcD d;
+  const hn::RebindToSigned<CtcD> di;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  ZeroVectors<N>(step.from, step.from_span.end, step.span.end);
+  const auto blank = N::Gather(d, step.emissions, hn::Zero(di));
+  for (std::int64_t v = step.span.first; v < step.span.end; ++v) {
+    const std::int64_t i = v * lanes;
+    const auto at = hn::LoadU(di, states.label_class.data() + i);
+    visit(i, SumsInto<N>(states, step.from, i, NeighboursBefore(step, v)),
+          N::Gather(d, step.emissions, at), blank);
+  }
+}
+
+template <class N, class Visit>
+HWY_INLINE void BackwardStep(const CtcStates& states, const CtcStep& step, const Visit& visit) {
+  const CtcD d;
+  const hn::RebindToSigned<CtcD> di;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  ZeroVectors<N>(step.from, step.span.first, step.from_span.first);
+  const auto blank = N::Gather(d, step.emissions, hn::Zero(di));
+  for (std::int64_t v = step.span.first; v < step.span.end; ++v) {
+    const std::int64_t i = v * lanes;
+    const auto at = hn::LoadU(di, states.label_class.data() + i);
+    visit(i, SumsOutOf<N>(states, step.from, i, NeighboursAfter(step, v)),
+          N::Gather(d, step.emissions, at), blank);
+  }
+}
+
+// A product of a sum and an emission. In linear_down it is watched: `flushed` keeps where it was
+// lost, that is below the smallest normal number from factors that are not zero.
+template <class N>
+class Emitter {
+ public:
+  using Number = typename N::Number;
+  static constexpr bool kWatch = std::is_same_v<N, Linear<CtcD, false>>;
+
+  HWY_INLINE Emitter() : flushed_(hn::Zero(CtcD())) {}
+
+  HWY_INLINE Number operator()(const Number& sum, const Number& emission) {
+    const CtcD d;
+    const Number product = N::Mul(d, sum, emission);
+    if constexpr (kWatch) {
+      const auto low = hn::Lt(product.fraction, hn::Set(d, std::numeric_limits<double>::min()));
+      const auto factors =
+          hn::And(hn::Gt(sum.fraction, hn::Zero(d)), hn::Gt(emission.fraction, hn::Zero(d)));
+      flushed_ = hn::Or(flushed_, hn::VecFromMask(d, hn::And(low, factors)));
+    }
+    return N::Floor(d, product);
+  }
+  HWY_INLINE bool Flushed() const {
+    const CtcD d;
+    return !hn::AllFalse(d, hn::MaskFromVec(flushed_));
+  }
+
+ private:
+  hn::Vec<CtcD> flushed_;
+};
+
+// Keeps a row's numbers in range, once in a block: linear ones by a power of two, whose exponent it
+// returns; fractions of ranged ones by moving their powers of two into their exponents.
+template <class N>
+HWY_INLINE double Settle(CtcRow row, VectorSpan span, bool& flushed) {
+  const CtcD d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  if constexpr (N::kRanged) {
+    for (std::int64_t i = span.first * lanes; i < span.end * lanes; i += lanes) {
+      N::Store(d, N::Normalize(d, N::Load(d, row.labels, i)), row.labels, i);
+      N::Store(d, N::Normalize(d, N::Load(d, row.blanks, i)), row.blanks, i);
+    }
+    return 0;
+  } else if constexpr (std::is_same_v<N, MaxPlus<CtcD>>) {
+    return 0;
+  } else {
+    auto top = hn::Zero(d);
+    for (std::int64_t i = span.first * lanes; i < span.end * lanes; i += lanes) {
+      top = hn::Max(
+          top, hn::Max(N::Load(d, row.labels, i).fraction, N::Load(d, row.blanks, i).fraction));
+    }
+    const double max = hn::GetLane(hn::MaxOfLanes(d, top));
+    if (max == 0) return 0;  // linear_down with nothing left
+    const int shift = std::min(kScaleExponent - std::ilogb(max), 1000);
+    const auto power = typename N::Number{hn::Set(d, std::ldexp(1.0, shift))};
+    Emitter<N> emit;
+    for (std::int64_t i = span.first * lanes; i < span.end * lanes; i += lanes) {
+      N::Store(d, emit(N::Load(d, row.labels, i), power), row.labels, i);
+      N::Store(d, emit(N::Load(d, row.blanks, i), power), row.blanks, i);
+    }
+    flushed |= emit.Flushed();
+    return -shift;
+  }
+}
+
+// The emissions of a frame as numbers of a sweep.
+template <class N>
+HWY_INLINE Row EmissionRow(const CtcStates& states, const CtcWork& work, const CtcSide& side,
+                           std::int64_t frame) {
+  double* const stored = work.Emissions(frame);
+  if constexpr (!N::kRanged) return {stored, nullptr};
+  const CtcD d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const Row row = {side.numbers, side.numbers + states.emission_width};
+  if constexpr (N::kRanged) {
+    for (std::int64_t k = 0; k < states.emission_width; k += lanes) {
+      N::Store(d, N::Exp(d, hn::LoadU(d, stored + k)), row, k);
+    }
+  }
+  return row;
+}
+
+// One in a number system at a position: where the sweeps begin.
+template <class N>
+HWY_INLINE double SetOne(Row row, std::int64_t at) {
+  if constexpr (std::is_same_v<N, MaxPlus<CtcD>>) {
+    row.fractions[at] = 0;
+    return 0;
+  } else if constexpr (N::kRanged) {
+    row.fractions[at] = 1;
+    row.exponents[at] = 0;
+    return 0;
+  } else {
+    row.fractions[at] = std::ldexp(1.0, kScaleExponent);
+    return -kScaleExponent;
+  }
+}
+
+// Frame -1 of the forward scores: the first blank, from which label 0 is a step away.
+template <class N>
+HWY_INLINE double BeginForward(const CtcStates& states, CtcRow row) {
+  ZeroVectors<N>(row, 0, states.spans.front().end);
+  return SetOne<N>(row.blanks, 0);
+}
+
+// Frame T of the backward scores: the last blank.
+template <class N>
+HWY_INLINE double BeginBackward(const CtcStates& states, CtcRow row) {
+  const VectorSpan span = states.spans.back();
+  ZeroVectors<N>(row, span.first, span.end);
+  return SetOne<N>(row.blanks, states.num_labels);
+}
+
+HWY_INLINE VectorSpan SpanBefore(const CtcStates& states, std::int64_t frame) {
+  const auto t = static_cast<std::size_t>(frame);
+  return frame == 0 ? VectorSpan{0, states.spans[0].end} : states.spans[t - 1];
+}
+HWY_INLINE VectorSpan SpanAfter(const CtcStates& states, std::int64_t frame) {
+  const auto t = static_cast<std::size_t>(frame);
+  return frame + 1 == states.num_frames ? states.spans[t] : states.spans[t + 1];
+}
+
+template <class N>
+void ForwardRows(const CtcStates& states, CtcWork& work, CtcSide& side, std::int64_t end) {
+  const CtcD d;
+  const RowRing& rows = work.Rows(side);
+  const std::int64_t width = states.width;
+  side.exponent = BeginForward<N>(states, CtcRow(rows.At(-1), width));
+  Emitter<N> emit;
+  for (std::int64_t t = 0; t < end; ++t) {
+    const CtcStep step = {CtcRow(rows.At(t - 1), width), SpanBefore(states, t),
+                          CtcRow(rows.At(t), width), states.spans[static_cast<std::size_t>(t)],
+                          EmissionRow<N>(states, work, side, t)};
+    ForwardStep<N>(states, step,
+                   [&](std::int64_t i, const CtcSums<N>& sums, const typename N::Number& label,
+                       const typename N::Number& blank) HWY_ATTR {
+                     N::Store(d, emit(sums.label, label), step.to.labels, i);
+                     N::Store(d, emit(sums.blank, blank), step.to.blanks, i);
+                   });
+    if (t % kCtcBlock == kCtcBlock - 1) {
+      side.exponent += Settle<N>(step.to, step.span, side.flushed);
+    }
+  }
+  side.flushed |= emit.Flushed();
+}
+
+template <class N>
+void BackwardRows(const CtcStates& states, CtcWork& work, CtcSide& side, std::int64_t begin) {
+  const CtcD d;
+  const RowRing& rows = work.Rows(side);
+  const std::int64_t width = states.width, T = states.num_frames;
+  side.exponent = BeginBackward<N>(states, CtcRow(rows.At(T), width));
+  Emitter<N> emit;
+  for (std::int64_t t = T - 1; t >= begin; --t) {
+    const CtcStep step = {CtcRow(rows.At(t + 1), width), SpanAfter(states, t),
+                          CtcRow(rows.At(t), width), states.spans[static_cast<std::size_t>(t)],
+                          EmissionRow<N>(states, work, side, t)};
+    BackwardStep<N>(states, step,
+                    [&](std::int64_t i, const CtcSums<N>& sums, const typename N::Number& label,
+                        const typename N::Number& blank) HWY_ATTR {
+                      N::Store(d, emit(sums.label, label), step.to.labels, i);
+                      N::Store(d, emit(sums.blank, blank), step.to.blanks, i);
+                    });
+    if (t % kCtcBlock == 0) side.exponent += Settle<N>(step.to, step.span, side.flushed);
+  }
+  side.flushed |= emit.Flushed();
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace logsum::scan
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

@@ -1,0 +1,165 @@
+// The weights of a frame, relative to its largest in every lane.
+#if defined(LOGSUM_SCAN_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LOGSUM_SCAN_WEIGHTS_INL_H_
+#undef LOGSUM_SCAN_WEIGHTS_INL_H_
+#else
+#define LOGSUM_SCAN_WEIGHTS_INL_H_
+#endif
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "core/exp-inl.h"
+#include "core/two_sum-inl.h"
+#include "hwy/highway.h"
+#include "scan/frame-inl.h"
+#include "scan/numbers-inl.h"
+#include "scan/numbers.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum::scan {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using logsum::HWY_NAMESPACE::Accumulate;
+using logsum::HWY_NAMESPACE::AtLeast;
+using logsum::HWY_NAMESPACE::ExpNonPositive;
+
+// What is kept beside frames so that whole vectors can be read and written.
+inline constexpr std::int64_t kTail = 16;
+
+// Reads elements into `space` and calls use(raw). Slots without an arc hold -inf, and so does what
+// follows the elements.
+template <int kLanes, class Use>
+void WithElements(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
+                  const std::vector<std::int32_t>* padding, double* space, const Use& use) {
+  VisitFloating(operand.dtype, [&](auto storage) HWY_ATTR {
+    using Storage = decltype(storage);
+    using Raw = RawOf<Storage>;
+    constexpr Raw kNothing = -std::numeric_limits<Raw>::infinity();
+    auto* const raw = reinterpret_cast<Raw*>(space);
+    ReadElements<kLanes, Storage>(operand, places, count, raw);
+    std::fill_n(raw + count * kLanes, kTail, kNothing);
+    if (padding != nullptr) {
+      for (const std::int32_t slot : *padding) {
+        std::fill_n(raw + std::int64_t{slot} * kLanes, kLanes, kNothing);
+      }
+    }
+    use(raw);
+  });
+}
+
+template <int kLanes>
+void WriteFrame(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
+                unsigned live, const double* values, double* space) {
+  if (!operand.Exists() || live == 0) return;
+  VisitFloating(operand.dtype, [&](auto storage) HWY_ATTR {
+    using Storage = decltype(storage);
+    WriteElements<kLanes, Storage>(operand, places, count, live, values,
+                                   reinterpret_cast<RawOf<Storage>*>(space));
+  });
+}
+
+// The same value everywhere in one sequence's elements.
+inline void FillElements(const Operand& operand, std::int64_t place, std::int64_t count,
+                         double value) {
+  VisitFloating(operand.dtype, [&](auto storage) {
+    using Storage = decltype(storage);
+    auto* const data = static_cast<Storage*>(operand.data) + place;
+    const Storage x = FromDouble<Storage>(value);
+    for (std::int64_t i = 0; i < count; ++i) data[operand.Offset(i)] = x;
+  });
+}
+
+inline void StoreAt(const Operand& operand, std::int64_t place, double value) {
+  if (operand.Exists()) FillElements(operand, place, 1, value);
+}
+
+// The least weight that is not zero: e^kLowestLog, a normal number, so that a path is never lost
+// by underflow of a weight.
+inline constexpr double kLowestLog = -708;
+inline constexpr double kAboveLowestWeight = 0x1p-1021;
+
+// Weights as doubles in [0, 1]: weights[element][lane] = e^(x - largest), not below e^kLowestLog
+// but for true zeros. `lowest` is lowered to the lowest x - largest of each lane. A lane with NaN,
+// +inf or zeros only becomes NaN or all zeros.
+template <int kLanes>
+void LinearWeights(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
+                   const std::vector<std::int32_t>* padding, double* space, double* weights,
+                   double* largest, double* lowest) {
+  WithElements<kLanes>(
+      operand, places, count, padding, space, [&](const auto* HWY_RESTRICT raw) HWY_ATTR {
+        const hn::ScalableTag<double> d;
+        LargestOf<kLanes>(raw, count, largest);
+        const auto top = Repeated<kLanes>(largest);
+        const auto zero_weight = hn::Set(d, kZeroWeight), bound = hn::Set(d, kLowestLog);
+        auto low = Repeated<kLanes>(lowest);
+        for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
+          const auto x = LoadWide(raw + i);
+          const auto is_zero = hn::Le(x, zero_weight);
+          const auto relative = hn::IfThenZeroElse(is_zero, hn::Sub(x, top));
+          low = hn::Min(low, relative);
+          const auto weight = ExpNonPositive(d, AtLeast(d, bound, relative));
+          hn::StoreU(hn::IfThenZeroElse(is_zero, weight), d, weights + i);
+        }
+        HWY_ALIGN double lows[kFullLanes];
+        hn::Store(low, d, lows);
+        for (int i = 0; i < kFullLanes; ++i) {
+          double& lane = lowest[i % kLanes];
+          lane = lows[i] < lane ? lows[i] : lane;
+        }
+      });
+}
+
+// The same as numbers of any range, infinite ones included. `largest` is 0 where the lane has no
+// finite largest weight.
+template <int kLanes>
+void RangedWeights(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
+                   const std::vector<std::int32_t>* padding, double* space, Row weights,
+                   double* largest) {
+  WithElements<kLanes>(
+      operand, places, count, padding, space, [&](const auto* HWY_RESTRICT raw) HWY_ATTR {
+        const hn::ScalableTag<double> d;
+        using Numbers = Ranged<hn::ScalableTag<double>>;
+        LargestOf<kLanes>(raw, count, largest);
+        for (int lane = 0; lane < kLanes; ++lane) {
+          const bool is_finite = largest[lane] > kZeroWeight && std::isfinite(largest[lane]);
+          if (!is_finite) largest[lane] = 0;
+        }
+        const auto top = Repeated<kLanes>(largest);
+        const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
+        for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
+          const auto x = LoadWide(raw + i);
+          const auto is_zero = hn::Le(x, hn::Set(d, kZeroWeight));
+          auto weight = Numbers::Exp(d, hn::IfThenElse(is_zero, x, hn::Sub(x, top)));
+          // A whole power of two, so that sums of infinite exponents are exact.
+          const auto is_infinite = hn::Eq(x, infinity);
+          weight.fraction = hn::IfThenElse(is_infinite, hn::Set(d, 1.0), weight.fraction);
+          weight.exponent = hn::IfThenElse(is_infinite, hn::Set(d, 0x1p500), weight.exponent);
+          Numbers::Store(d, weight, weights, i);
+        }
+      });
+}
+
+// Elements as they are, widened: log weights of the Max semiring (zeros -inf) or directions.
+template <int kLanes>
+void WidenedElements(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
+                     const std::vector<std::int32_t>* padding, double* space, double* values) {
+  WithElements<kLanes>(
+      operand, places, count, padding, space, [&](const auto* HWY_RESTRICT raw) HWY_ATTR {
+        const hn::ScalableTag<double> d;
+        for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
+          hn::StoreU(LoadWide(raw + i), d, values + i);
+        }
+      });
+}
+
+// NOLINTNEXTLINE(google-readability-namespace-comments)
+}  // namespace HWY_NAMESPACE
+}  // namespace logsum::scan
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
