@@ -15,6 +15,11 @@ Operand View(const Tensor& tensor, std::int64_t step, std::int64_t sequence) {
 
 }  // namespace
 
+void CheckCheckpoint(std::string_view function, std::int64_t checkpoint) {
+  if (checkpoint >= -1) return;
+  ThrowInvalid(function, "checkpoint", "-1, 0 or an interval", std::to_string(checkpoint));
+}
+
 ScanShape::ScanShape(std::string_view function, const Tensor& Ms, const Graph& graph,
                      const Tensor* lengths)
     : function_(function), arcs_(graph.arcs()) {
@@ -61,6 +66,11 @@ Operand ScanShape::States(std::string_view argument, const Tensor* tensor) const
   Operand operand = View(*tensor, 0, tensor->strides[0]);
   operand.outer = tensor->strides[1];
   return operand;
+}
+
+Operand ScanShape::Weights(std::string_view argument, const Tensor& tensor) const {
+  CheckSame(argument, &tensor);
+  return States(argument, &tensor);
 }
 
 Operand ScanShape::Scores(std::string_view argument, const Tensor* tensor) const {

@@ -43,6 +43,7 @@ class ScanShape {
   // (T + 1, N). A null tensor gives a null operand.
   Operand LikeMs(std::string_view argument, const Tensor* tensor) const;
   Operand States(std::string_view argument, const Tensor* tensor) const;
+  Operand Weights(std::string_view argument, const Tensor& tensor) const;  // states, Ms' dtype
   Operand Scores(std::string_view argument, const Tensor* tensor) const;
   Operand Sequences(std::string_view argument, const Tensor* tensor) const;
   Operand Steps(std::string_view argument, const Tensor* tensor, std::int64_t steps) const;
@@ -61,5 +62,8 @@ class ScanShape {
   Operand Ms_;
   std::vector<std::int64_t> lengths_;
 };
+
+// -1, 0 or an interval.
+void CheckCheckpoint(std::string_view function, std::int64_t checkpoint);
 
 }  // namespace logsum::scan

@@ -22,7 +22,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 CtcBest::CtcBest(const CtcKernels& kernels, const CtcSequence& sequence, std::int64_t blank,
                  const CtcJob& job)
     : job_(job), num_frames_(sequence.frames), loss_(kInfinity) {
-  const CtcStates states(sequence, blank, kernels.lanes);
+  const CtcStates states(sequence, job.frames.labels, blank, kernels.lanes);
   const CtcSizes sizes = {.width = states.width,
                           .emission_width = states.emission_width,
                           .frames = num_frames_,
@@ -75,7 +75,8 @@ void CtcBest::Trace(const CtcStates& states, const CtcWork& work) {
   softmax_.resize(frames);
   for (std::int64_t t = last;; --t) {
     const auto at = static_cast<std::size_t>(t);
-    const std::int64_t k = is_label ? states.label_class[static_cast<std::size_t>(i)] : 0;
+    const std::int64_t k =
+        is_label ? states.label_class[static_cast<std::size_t>(i)] : states.blank_class;
     labels_[at] = states.classes[static_cast<std::size_t>(k)];
     if (job_.from_logits) {
       softmax_[at] = std::exp(work.Emissions(t)[k]) * work.softmax_scale[t];

@@ -28,37 +28,57 @@ decltype(auto) VisitNumbers(CtcNumbers numbers, const Visit& visit) {
   }
 }
 
+bool FitsRegisters(const CtcStates& states) {
+  return static_cast<std::int64_t>(states.classes.size()) <= kRegisterTableSize;
+}
+
 void CtcForward(const CtcStates& states, CtcNumbers numbers, CtcWork& work, CtcSide& side,
                 std::int64_t end) {
-  VisitNumbers(numbers,
-               [&](auto system) { ForwardRows<decltype(system)>(states, work, side, end); });
+  VisitNumbers(numbers, [&](auto system) {
+    if (FitsRegisters(states)) {
+      ForwardRows<decltype(system), RegisterTable>(states, work, side, end);
+    } else {
+      ForwardRows<decltype(system), MemoryTable>(states, work, side, end);
+    }
+  });
 }
 
 void CtcBackward(const CtcStates& states, CtcNumbers numbers, CtcWork& work, CtcSide& side,
                  std::int64_t begin) {
-  VisitNumbers(numbers,
-               [&](auto system) { BackwardRows<decltype(system)>(states, work, side, begin); });
+  VisitNumbers(numbers, [&](auto system) {
+    if (FitsRegisters(states)) {
+      BackwardRows<decltype(system), RegisterTable>(states, work, side, begin);
+    } else {
+      BackwardRows<decltype(system), MemoryTable>(states, work, side, begin);
+    }
+  });
 }
 
 CtcTotal CtcMeet(const CtcStates& states, CtcNumbers numbers, const CtcWork& work) {
   return VisitNumbers(numbers, [&](auto system) { return Meet<decltype(system)>(states, work); });
 }
 
-void CtcForwardGradient(const CtcJob& job, const CtcStates& states, CtcNumbers numbers,
-                        CtcWork& work, CtcSide& side, double unit) {
-  if (numbers == CtcNumbers::ranged) {
-    ForwardGradient<Ranged<CtcD>>(job, states, work, side, unit);
+template <class N>
+void GradientOfSide(const CtcJob& job, const CtcStates& states, CtcWork& work, CtcSide& side,
+                    double unit, bool forward) {
+  const bool registers = FitsRegisters(states);
+  if (forward && registers) {
+    ForwardGradient<N, RegisterTable>(job, states, work, side, unit);
+  } else if (forward) {
+    ForwardGradient<N, MemoryTable>(job, states, work, side, unit);
+  } else if (registers) {
+    BackwardGradient<N, RegisterTable>(job, states, work, side, unit);
   } else {
-    ForwardGradient<Linear<CtcD>>(job, states, work, side, unit);
+    BackwardGradient<N, MemoryTable>(job, states, work, side, unit);
   }
 }
 
-void CtcBackwardGradient(const CtcJob& job, const CtcStates& states, CtcNumbers numbers,
-                         CtcWork& work, CtcSide& side, double unit) {
+void CtcGradient(const CtcJob& job, const CtcStates& states, CtcNumbers numbers, CtcWork& work,
+                 CtcSide& side, double unit, bool forward) {
   if (numbers == CtcNumbers::ranged) {
-    BackwardGradient<Ranged<CtcD>>(job, states, work, side, unit);
+    GradientOfSide<Ranged<CtcD>>(job, states, work, side, unit, forward);
   } else {
-    BackwardGradient<Linear<CtcD>>(job, states, work, side, unit);
+    GradientOfSide<Linear<CtcD>>(job, states, work, side, unit, forward);
   }
 }
 
@@ -68,8 +88,7 @@ const CtcKernels* CtcTableOfTarget() {
                                    .forward = CtcForward,
                                    .backward = CtcBackward,
                                    .meet = CtcMeet,
-                                   .forward_gradient = CtcForwardGradient,
-                                   .backward_gradient = CtcBackwardGradient};
+                                   .gradient = CtcGradient};
   return &table;
 }
 

@@ -6,6 +6,7 @@
 #define LOGSUM_SCAN_CTC_EMISSIONS_INL_H_
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -157,14 +158,33 @@ class FrameRows {
   std::int64_t step_;
 };
 
-// Emissions of one frame, from its row: `x` holds the classes' log weights and is overwritten.
-// Returns the largest, which they are relative to; below kZeroWeight when all are zeros.
-HWY_INLINE double EmissionsOfFrame(CtcNumbers numbers, std::int64_t width, double* x,
-                                   CtcSide& side) {
+// Vectors over the classes of a frame. Those of a whole alphabet end with the row: the last vector
+// takes some classes twice rather than any number beyond.
+struct ClassVectors {
+  HWY_INLINE explicit ClassVectors(const CtcStates& states)
+      : count(states.emission_width), last(states.emission_width - states.lanes) {
+    const auto classes = static_cast<std::int64_t>(states.classes.size());
+    in_place = states.whole_alphabet && classes >= states.lanes;
+    if (in_place) last = classes - states.lanes;
+  }
+  // Where the vector of class k, a multiple of the lanes below `count`, begins.
+  HWY_INLINE std::int64_t At(std::int64_t k) const { return std::min(k, last); }
+
+  std::int64_t count, last;
+  bool in_place;
+};
+
+// Emissions of one frame from its classes' log weights. Returns the largest of those, which they
+// are relative to; below kZeroWeight when all are zeros.
+HWY_INLINE double EmissionsOfFrame(const CtcStates& states, CtcNumbers numbers, const double* x,
+                                   double* emissions, CtcSide& side) {
   const CtcD d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   auto top = hn::Set(d, -std::numeric_limits<double>::infinity());
-  for (std::int64_t k = 0; k < width; k += lanes) top = hn::Max(top, hn::Load(d, x + k));
+  const ClassVectors vectors(states);
+  for (std::int64_t k = 0; k < vectors.count; k += lanes) {
+    top = hn::Max(top, hn::LoadU(d, x + vectors.At(k)));
+  }
   const double max = hn::GetLane(hn::MaxOfLanes(d, top));
   top = hn::Set(d, max <= kZeroWeight ? 0 : max);
   const auto lowest = hn::Set(d, kLeastNormalLog);
@@ -172,65 +192,143 @@ HWY_INLINE double EmissionsOfFrame(CtcNumbers numbers, std::int64_t width, doubl
   const bool linear = up || numbers == CtcNumbers::linear_down;
   const auto least = hn::Set(d, up ? std::numeric_limits<double>::min() : 0.0);
   auto clamped = hn::Lt(top, top);
-  for (std::int64_t k = 0; k < width; k += lanes) {
-    const auto given = hn::Load(d, x + k);
+  // Padding is no mass; whole alphabets write over part of it.
+  hn::StoreU(hn::Set(d, linear ? 0 : -std::numeric_limits<double>::infinity()), d,
+             emissions + vectors.count - lanes);
+  for (std::int64_t k = 0; k < vectors.count; k += lanes) {
+    const std::int64_t at = vectors.At(k);
+    const auto given = hn::LoadU(d, x + at);
     const auto zero = hn::Le(given, hn::Set(d, kZeroWeight));
     const auto relative = hn::Sub(given, top);
     if (linear) {
       const auto low = hn::And(hn::Lt(relative, lowest), hn::Not(zero));
       clamped = hn::Or(clamped, low);
       const auto e = hn::IfThenElse(low, least, ExpNonPositive(d, relative));
-      hn::Store(hn::IfThenZeroElse(zero, e), d, x + k);
+      hn::StoreU(hn::IfThenZeroElse(zero, e), d, emissions + at);
     } else {
       const auto nothing = hn::Set(d, -std::numeric_limits<double>::infinity());
-      hn::Store(hn::IfThenElse(zero, nothing, relative), d, x + k);
+      hn::StoreU(hn::IfThenElse(zero, nothing, relative), d, emissions + at);
     }
   }
   if (!hn::AllFalse(d, clamped)) side.clamped = true;
   return max;
 }
 
+// The log weights of a frame's classes as doubles; padding is -inf. Returns whether no label of the
+// frame has +inf or NaN.
+template <class Real>
+HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* row,
+                            std::int64_t labels, double* x) {
+  const CtcD d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto count = static_cast<std::int64_t>(states.classes.size());
+  const ClassVectors vectors(states);
+  if (!vectors.in_place) {
+    const auto nothing = hn::Set(d, -std::numeric_limits<double>::infinity());
+    hn::StoreU(nothing, d, x + states.emission_width - lanes);
+    for (std::int64_t k = 0; k < count; ++k) {
+      const auto at = static_cast<std::size_t>(k);
+      const auto given = static_cast<double>(row[states.classes[at]]);
+      x[k] = biased ? given + states.class_bias[at] : given;
+    }
+    return BelowInfinity(row, labels);
+  }
+  const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
+  auto below = hn::Eq(infinity, infinity);
+  for (std::int64_t k = 0; k < vectors.count; k += lanes) {
+    const std::int64_t at = vectors.At(k);
+    const auto given = LoadWide(d, row + at);
+    const auto bias = hn::LoadU(d, states.class_bias.data() + at);
+    below = hn::And(below, hn::Lt(given, infinity));
+    hn::StoreU(biased ? hn::Add(given, bias) : given, d, x + at);
+  }
+  return hn::AllTrue(d, below);
+}
+
+// The softmax's denominator from the emissions of a whole alphabet: terms of 1 are the maximum's.
+HWY_INLINE Denominator DenominatorOf(const double* emissions, std::int64_t width, double max) {
+  const CtcD d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto one = hn::Set(d, 1.0);
+  auto ones = hn::Zero(d), others = hn::Zero(d);
+  for (std::int64_t k = 0; k < width; k += lanes) {
+    const auto e = hn::Load(d, emissions + k);
+    const auto is_one = hn::Eq(e, one);
+    ones = hn::Add(ones, hn::IfThenElseZero(is_one, one));
+    others = hn::Add(others, hn::IfThenZeroElse(is_one, e));
+  }
+  const double sum = hn::GetLane(hn::SumOfLanes(d, others));
+  return {max, hn::GetLane(hn::SumOfLanes(d, ones)) + sum};
+}
+
+// The softmax of one frame: what it takes from the loss, and its gradient for the labels whose
+// posterior is not written later.
+template <class Real, class Storage>
+HWY_INLINE void PrepareSoftmax(const CtcJob& job, bool from_emissions, const CtcStates& states,
+                               const Real* row, double top, CtcWork& work, CtcSide& side,
+                               std::int64_t t) {
+  const bool empty = top <= kZeroWeight;
+  const bool write = job.gradient.data != nullptr && !from_emissions;
+  auto* const terms = write ? reinterpret_cast<Real*>(side.terms) : nullptr;
+  const Denominator softmax = from_emissions && !empty
+                                  ? DenominatorOf(work.Emissions(t), states.emission_width, top)
+                                  : SoftmaxOf(row, job.frames.labels, terms);
+  if (softmax.sum != 0) {
+    side.offset.Add(-softmax.max);
+    side.partition *= softmax.sum;
+  }
+  work.softmax_scale[t] = empty ? 0 : std::exp(top - softmax.max) / softmax.sum;
+  if (write) {
+    const double factor = softmax.sum == 0 ? 0 : job.weight / softmax.sum;
+    WriteScaled(terms, static_cast<Real>(factor), job.frames.labels,
+                static_cast<Storage*>(job.gradient.data) + t * job.gradient.frame_stride,
+                job.gradient.label_stride);
+  }
+}
+
+// Asks for the rows of a block that comes soon. A frame of one sequence is far from the next, where
+// no hardware looks ahead.
+HWY_INLINE void PrefetchFrames(const CtcFrames& frames, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kLine = 64, kLargest = 1024;
+  const auto size = static_cast<std::int64_t>(SizeOf(frames.dtype));
+  if (frames.label_stride != 1 || frames.labels * size > kLargest) return;
+  for (std::int64_t t = begin; t < end; ++t) {
+    const auto* const row = static_cast<const char*>(frames.data) + t * frames.frame_stride * size;
+    for (std::int64_t byte = 0; byte < frames.labels * size; byte += kLine) {
+      hwy::Prefetch(row + byte);
+    }
+    hwy::Prefetch(row + frames.labels * size - 1);
+  }
+}
+
 template <class Real, class Storage>
 void PrepareFrames(const CtcJob& job, const CtcStates& states, CtcNumbers numbers, CtcWork& work,
                    CtcSide& side, std::int64_t begin, std::int64_t end) {
-  const std::int64_t labels = job.frames.labels;
-  const auto num_classes = static_cast<std::int64_t>(states.classes.size());
-  auto* const terms = job.gradient.data == nullptr ? nullptr : reinterpret_cast<Real*>(side.terms);
+  const bool from_emissions = states.whole_alphabet && numbers != CtcNumbers::max_plus;
+  const bool softmax = job.from_logits && !job.emissions_only;
   for (std::int64_t block = begin; block < end; block += kCtcBlock) {
     const std::int64_t block_end = std::min(block + kCtcBlock, end);
+    PrefetchFrames(job.frames, block_end, std::min(block_end + kCtcBlock, end));
     const FrameRows<Real, Storage> rows(job.frames, block, block_end, side.frames);
     for (std::int64_t t = block; t < block_end; ++t) {
       const Real* const row = rows.Row(t - block);
-      if (!BelowInfinity(row, labels)) {
+      double* const x = side.numbers;
+      // Logits of all labels are needed for the softmax; else only the sequence's own count.
+      if (!ReadClasses(states, !job.from_logits, row, job.frames.labels, x)) {
         side.invalid = true;
         return;
       }
-      double* const x = work.Emissions(t);
-      for (std::int64_t k = 0; k < num_classes; ++k) {
-        x[k] = static_cast<double>(row[states.classes[static_cast<std::size_t>(k)]]);
-      }
-      std::fill(x + num_classes, x + states.emission_width,
-                -std::numeric_limits<double>::infinity());
-      const double top = EmissionsOfFrame(numbers, states.emission_width, x, side);
-      const bool empty = top <= kZeroWeight;
-      if (!empty) side.offset.Add(top);
-      if (!job.from_logits) continue;
-      const Denominator softmax = SoftmaxOf(row, labels, terms);
-      if (softmax.sum != 0) {
-        side.offset.Add(-softmax.max);
-        side.partition *= softmax.sum;
-      }
-      work.softmax_scale[t] = empty ? 0 : std::exp(top - softmax.max) / softmax.sum;
-      if (terms != nullptr) {
-        const double factor = softmax.sum == 0 ? 0 : job.weight / softmax.sum;
-        WriteScaled(terms, static_cast<Real>(factor), labels,
-                    static_cast<Storage*>(job.gradient.data) + t * job.gradient.frame_stride,
-                    job.gradient.label_stride);
+      const double top = EmissionsOfFrame(states, numbers, x, work.Emissions(t), side);
+      if (top > kZeroWeight) side.offset.Add(top);
+      if (softmax) {
+        PrepareSoftmax<Real, Storage>(job, from_emissions, states, row, top, work, side, t);
       }
     }
-    int exponent;
-    side.partition = std::frexp(side.partition, &exponent);
-    side.partition_exponent += exponent;
+    if (softmax) {
+      int exponent;
+      side.partition = std::frexp(side.partition, &exponent);
+      side.partition_exponent += exponent;
+    }
   }
 }
 

@@ -18,7 +18,7 @@ double LogOfRatio(CtcTotal a, CtcTotal b, double offset) {
   double ratio = a.fraction / b.fraction;
   double exponent = a.exponent - b.exponent;
   // A ratio near one is a number near one, not a logarithm near one cancelled by an exponent.
-  if (std::abs(exponent) < 900 && std::abs(std::ilogb(ratio)) < 100) {
+  if (std::abs(std::ilogb(ratio) + exponent) < 100) {
     ratio = std::ldexp(ratio, static_cast<int>(exponent));
     exponent = 0;
   }
@@ -44,7 +44,7 @@ CtcEvaluation::CtcEvaluation(const CtcKernels& kernels, BufferPool<double>& pool
     : kernels_(kernels),
       pool_(pool),
       job_(job),
-      states_(sequence, blank, kernels.lanes),
+      states_(sequence, job.frames.labels, blank, kernels.lanes),
       all_frames_(all_frames) {
   if (has_gradient()) FillFrames(job_.gradient, states_.num_frames, all_frames_, 0);
   BeginAttempt(has_gradient() ? CtcNumbers::linear : CtcNumbers::linear_down);
@@ -87,10 +87,7 @@ void CtcEvaluation::Sweep(int number) {
   const std::int64_t begin = number == 0 ? 0 : states_.meeting;
   const std::int64_t end = number == 0 ? states_.meeting : states_.num_frames;
   CtcJob job = job_;
-  if (!is_first_) {
-    job.from_logits = false;
-    job.gradient.data = nullptr;
-  }
+  job.emissions_only = !is_first_;
   kernels_.prepare(job, states_, numbers_, *work_, side, begin, end);
   if (side.invalid) return;
   if (number == 0) {
@@ -142,12 +139,8 @@ void CtcEvaluation::Meet() {
 
 void CtcEvaluation::Gradient(int number) {
   if (!wants_gradient_) return;
-  CtcSide& side = work_->sides[number];
-  if (number == 0) {
-    kernels_.backward_gradient(job_, states_, numbers_, *work_, side, unit_);
-  } else {
-    kernels_.forward_gradient(job_, states_, numbers_, *work_, side, unit_);
-  }
+  // The backward sweep comes to the left side, the forward sweep to the right.
+  kernels_.gradient(job_, states_, numbers_, *work_, work_->sides[number], unit_, number == 1);
 }
 
 void CtcEvaluation::Conclude() {

@@ -14,6 +14,7 @@
 #include "core/dtype.hpp"
 #include "core/exp-inl.h"
 #include "core/transpose-inl.h"
+#include "scan/ctc_emissions-inl.h"
 #include "scan/ctc_kernels.hpp"
 #include "scan/ctc_sweep-inl.h"
 
@@ -35,18 +36,31 @@ HWY_INLINE hn::Vec<CtcD> MassOf(const typename N::Number& into, const typename N
   return product.fraction;
 }
 
-// Sums the positions of each class: shares[k][frame] for the frames of a block.
-inline void SumClasses(const CtcStates& states, CtcSide& side) {
+// The vectors of all frames of a block.
+HWY_INLINE VectorSpan SpanOfBlock(const CtcStates& states, std::int64_t begin, std::int64_t end) {
+  return {states.spans[static_cast<std::size_t>(begin)].first,
+          states.spans[static_cast<std::size_t>(end - 1)].end};
+}
+
+// Sums the positions of each label: shares[k][frame] for the frames of a block. The blank's have
+// been summed on the way.
+inline void SumClasses(const CtcStates& states, CtcSide& side, VectorSpan span) {
   const hn::CappedTag<double, kCtcBlock> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  Transpose(side.gamma, states.width, kCtcBlock, states.width, side.gamma_by_position, kCtcBlock);
+  const std::int64_t first = span.first * states.lanes, end = span.end * states.lanes;
+  double* const by_position = side.gamma_by_position;
+  std::fill(by_position, by_position + first * kCtcBlock, 0.0);
+  Transpose(side.gamma + first, states.width, kCtcBlock, end - first,
+            by_position + first * kCtcBlock, kCtcBlock);
+  std::fill(by_position + end * kCtcBlock, by_position + states.width * kCtcBlock, 0.0);
   const auto num_classes = states.classes.size();
-  for (std::size_t k = 1; k < num_classes; ++k) {
+  for (std::size_t k = 0; k < num_classes; ++k) {
+    if (static_cast<std::int64_t>(k) == states.blank_class) continue;
     for (std::int64_t j = 0; j < kCtcBlock; j += lanes) {
       auto sum = hn::Zero(d);
       for (std::int64_t p = states.class_starts[k]; p < states.class_starts[k + 1]; ++p) {
         const std::int64_t i = states.class_positions[static_cast<std::size_t>(p)];
-        sum = hn::Add(sum, hn::Load(d, side.gamma_by_position + i * kCtcBlock + j));
+        sum = hn::Add(sum, hn::Load(d, by_position + i * kCtcBlock + j));
       }
       hn::Store(sum, d, side.shares + static_cast<std::int64_t>(k) * kCtcBlock + j);
     }
@@ -57,49 +71,100 @@ inline void SumClasses(const CtcStates& states, CtcSide& side) {
 // the sum of its classes', so that its posteriors add up to one to rounding whatever the units.
 inline void NormalizeShares(const CtcJob& job, const CtcStates& states, CtcSide& side,
                             std::int64_t count) {
-  const auto num_classes = static_cast<std::int64_t>(states.classes.size());
+  const hn::CappedTag<double, kCtcBlock> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto end = static_cast<std::int64_t>(states.classes.size()) * kCtcBlock;
+  HWY_ALIGN double totals[kCtcBlock];
+  for (std::int64_t j = 0; j < kCtcBlock; j += lanes) {
+    auto total = hn::Zero(d);
+    for (std::int64_t k = j; k < end; k += kCtcBlock) {
+      total = hn::Add(total, hn::Load(d, side.shares + k));
+    }
+    hn::Store(total, d, totals + j);
+    const auto factor =
+        hn::IfThenElseZero(hn::Gt(total, hn::Zero(d)), hn::Div(hn::Set(d, job.weight), total));
+    for (std::int64_t k = j; k < end; k += kCtcBlock) {
+      hn::Store(hn::Mul(hn::Load(d, side.shares + k), factor), d, side.shares + k);
+    }
+  }
   for (std::int64_t j = 0; j < count; ++j) {
-    double total = 0;
-    for (std::int64_t k = 0; k < num_classes; ++k) total += side.shares[k * kCtcBlock + j];
-    side.least_total = std::min(side.least_total, total);
-    const double factor = total > 0 ? job.weight / total : 0;
-    for (std::int64_t k = 0; k < num_classes; ++k) side.shares[k * kCtcBlock + j] *= factor;
+    side.least_total = std::min(side.least_total, totals[j]);
   }
 }
 
-// Writes the gradient of frames [begin, begin + count): minus the posteriors, and with from_logits
-// the softmax, whose other labels' part is there already.
-template <class Storage>
-HWY_INLINE void WriteFrames(const CtcJob& job, const CtcStates& states, bool linear,
-                            const CtcWork& work, CtcSide& side, std::int64_t begin,
-                            std::int64_t count) {
+// What one frame's gradient is written from: emissions, whose zeros have no posterior, and with
+// from_logits numbers that are the classes' softmax times `scale`.
+struct FrameFacts {
+  const double* emissions;
+  const double* softmax;
+  double least, scale;
+};
+
+template <class N>
+HWY_INLINE FrameFacts FactsOf(const CtcJob& job, const CtcStates& states, const CtcWork& work,
+                              CtcSide& side, std::int64_t frame) {
   const CtcD d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto num_classes = static_cast<std::int64_t>(states.classes.size());
+  const double* const emissions = work.Emissions(frame);
+  FrameFacts facts = {emissions, emissions, N::kRanged ? kZeroWeight : 0, 0};
+  if (!job.from_logits) return facts;
+  facts.scale = job.weight * work.softmax_scale[frame];
+  if constexpr (N::kRanged) {
+    for (std::int64_t k = 0; k < states.emission_width; k += lanes) {
+      hn::StoreU(ExpNonPositive(d, hn::LoadU(d, emissions + k)), d, side.numbers + k);
+    }
+    facts.softmax = side.numbers;
+  }
+  return facts;
+}
+
+// Writes the gradient of frames [begin, begin + count): minus the posteriors, and with from_logits
+// the softmax. Where classes are not the whole alphabet, the softmax of other labels is there
+// already.
+template <class N, class Storage>
+HWY_INLINE void WriteFrames(const CtcJob& job, const CtcStates& states, const CtcWork& work,
+                            CtcSide& side, std::int64_t begin, std::int64_t count) {
   const std::int64_t step = job.gradient.label_stride;
-  const double least = linear ? 0 : kZeroWeight;
   for (std::int64_t j = 0; j < count; ++j) {
-    const double* const emissions = work.Emissions(begin + j);
+    const FrameFacts facts = FactsOf<N>(job, states, work, side, begin + j);
     auto* const to =
         static_cast<Storage*>(job.gradient.data) + (begin + j) * job.gradient.frame_stride;
-    const double* softmax = emissions;
-    double scale = 0;
-    if (job.from_logits) {
-      scale = job.weight * work.softmax_scale[begin + j];
-      if (!linear) {
-        for (std::int64_t k = 0; k < states.emission_width; k += lanes) {
-          const auto e = ExpNonPositive(d, hn::LoadU(d, emissions + k));
-          hn::StoreU(e, d, side.numbers + k);
-        }
-        softmax = side.numbers;
-      }
-    } else if (num_classes < job.gradient.labels) {
+    if (!job.from_logits && !states.whole_alphabet) {
       for (std::int64_t c = 0; c < job.gradient.labels; ++c) to[c * step] = Storage{};
     }
-    for (std::int64_t k = 0; k < num_classes; ++k) {
-      const double posterior = emissions[k] > least ? side.shares[k * kCtcBlock + j] : 0;
-      const double gradient = (job.from_logits ? softmax[k] * scale : 0) - posterior;
-      to[states.classes[static_cast<std::size_t>(k)] * step] = FromDouble<Storage>(gradient);
+    for (std::size_t k = 0; k < states.classes.size(); ++k) {
+      const double posterior = facts.emissions[k] > facts.least
+                                   ? side.shares[k * kCtcBlock + static_cast<std::size_t>(j)]
+                                   : 0;
+      const double gradient = facts.softmax[k] * facts.scale - posterior;
+      to[states.classes[k] * step] = FromDouble<Storage>(gradient);
+    }
+  }
+}
+
+// The same for a whole alphabet of neighbours in memory: whole vectors, the last of which ends with
+// the row.
+template <class N, class Real>
+HWY_INLINE void WriteFramesInVectors(const CtcJob& job, const CtcStates& states,
+                                     const CtcWork& work, CtcSide& side, std::int64_t begin,
+                                     std::int64_t count) {
+  const CtcD d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const auto classes = static_cast<std::int64_t>(states.classes.size());
+  // By frame; the posteriors' memory is free by now.
+  Transpose(side.shares, kCtcBlock, classes, kCtcBlock, side.gamma, states.emission_width);
+  for (std::int64_t j = 0; j < count; ++j) {
+    const FrameFacts facts = FactsOf<N>(job, states, work, side, begin + j);
+    auto* const to =
+        static_cast<Real*>(job.gradient.data) + (begin + j) * job.gradient.frame_stride;
+    const auto scale = hn::Set(d, facts.scale);
+    const ClassVectors vectors(states);
+    for (std::int64_t k = 0; k < vectors.count; k += lanes) {
+      const std::int64_t at = vectors.At(k);
+      const auto has_mass = hn::Gt(hn::LoadU(d, facts.emissions + at), hn::Set(d, facts.least));
+      const auto posterior =
+          hn::IfThenElseZero(has_mass, hn::LoadU(d, side.gamma + j * states.emission_width + at));
+      StoreAs(d, hn::MulSub(hn::LoadU(d, facts.softmax + at), scale, posterior), to + at);
     }
   }
 }
@@ -107,11 +172,21 @@ HWY_INLINE void WriteFrames(const CtcJob& job, const CtcStates& states, bool lin
 template <class N>
 HWY_INLINE void WriteBlock(const CtcJob& job, const CtcStates& states, const CtcWork& work,
                            CtcSide& side, std::int64_t begin, std::int64_t end) {
-  SumClasses(states, side);
+  SumClasses(states, side, SpanOfBlock(states, begin, end));
   NormalizeShares(job, states, side, end - begin);
-  VisitFloating(job.gradient.dtype, [&](auto storage) HWY_ATTR {
-    WriteFrames<decltype(storage)>(job, states, !N::kRanged, work, side, begin, end - begin);
-  });
+  const std::int64_t count = end - begin;
+  const bool in_vectors = states.whole_alphabet && job.gradient.label_stride == 1 &&
+                          states.classes.size() >= hn::Lanes(CtcD()) &&
+                          states.emission_width <= states.width;
+  if (in_vectors && job.gradient.dtype == DType::f32) {
+    WriteFramesInVectors<N, float>(job, states, work, side, begin, count);
+  } else if (in_vectors && job.gradient.dtype == DType::f64) {
+    WriteFramesInVectors<N, double>(job, states, work, side, begin, count);
+  } else {
+    VisitFloating(job.gradient.dtype, [&](auto storage) HWY_ATTR {
+      WriteFrames<N, decltype(storage)>(job, states, work, side, begin, count);
+    });
+  }
 }
 
 // Posteriors of one frame: of label positions into a row of `gamma`, of the blank into `shares`.
@@ -119,14 +194,14 @@ template <class N>
 class FramePosterior {
  public:
   HWY_INLINE FramePosterior(const CtcStates& states, CtcSide& side, VectorSpan span,
-                            std::int64_t frame_of_block, double unit)
+                            VectorSpan block_span, std::int64_t frame_of_block, double unit)
       : gamma_(side.gamma + frame_of_block * states.width),
-        blank_share_(side.shares + frame_of_block),
+        blank_share_(side.shares + states.blank_class * kCtcBlock + frame_of_block),
         unit_(hn::Set(CtcD(), unit)),
         blanks_(hn::Zero(CtcD())) {
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(CtcD()));
-    std::fill(gamma_, gamma_ + span.first * lanes, 0.0);
-    std::fill(gamma_ + span.end * lanes, gamma_ + states.width, 0.0);
+    const std::int64_t lanes = states.lanes;
+    std::fill(gamma_ + block_span.first * lanes, gamma_ + span.first * lanes, 0.0);
+    std::fill(gamma_ + span.end * lanes, gamma_ + block_span.end * lanes, 0.0);
   }
   HWY_INLINE void Add(std::int64_t i, const CtcSums<N>& sums, const CtcRow& stored) {
     const CtcD d;
@@ -141,20 +216,24 @@ class FramePosterior {
   hn::Vec<CtcD> unit_, blanks_;
 };
 
-template <class N>
+template <class N, template <class> class Table>
 void ForwardGradient(const CtcJob& job, const CtcStates& states, CtcWork& work, CtcSide& side,
                      double unit) {
   const CtcD d;
   const std::int64_t width = states.width, T = states.num_frames;
   Emitter<N> emit;
   for (std::int64_t t = states.meeting; t < T; ++t) {
+    if (t % kCtcBlock == 0) PrefetchFrames(job.gradient, t, std::min(t + kCtcBlock, T));
     double* const from = t == states.meeting ? work.kept.At(t - 1) : side.ring.At(t - 1);
     const CtcStep step = {CtcRow(from, width), SpanBefore(states, t),
-                          CtcRow(side.ring.At(t), width), states.spans[static_cast<std::size_t>(t)],
-                          EmissionRow<N>(states, work, side, t)};
+                          CtcRow(side.ring.At(t), width),
+                          states.spans[static_cast<std::size_t>(t)]};
+    const Emissions<N, Table> emissions(EmissionRow<N>(states, work, side, t));
     const CtcRow stored(work.kept.At(t), width);
-    FramePosterior<N> posterior(states, side, step.span, t % kCtcBlock, unit);
-    ForwardStep<N>(states, step,
+    const std::int64_t block = t / kCtcBlock * kCtcBlock;
+    const VectorSpan block_span = SpanOfBlock(states, block, std::min(block + kCtcBlock, T));
+    FramePosterior<N> posterior(states, side, step.span, block_span, t - block, unit);
+    ForwardStep<N>(states, step, emissions,
                    [&](std::int64_t i, const CtcSums<N>& sums, const typename N::Number& label,
                        const typename N::Number& blank) HWY_ATTR {
                      posterior.Add(i, sums, stored);
@@ -169,20 +248,23 @@ void ForwardGradient(const CtcJob& job, const CtcStates& states, CtcWork& work, 
   }
 }
 
-template <class N>
+template <class N, template <class> class Table>
 void BackwardGradient(const CtcJob& job, const CtcStates& states, CtcWork& work, CtcSide& side,
                       double unit) {
   const CtcD d;
   const std::int64_t width = states.width, meeting = states.meeting;
   Emitter<N> emit;
   for (std::int64_t t = meeting - 1; t >= 0; --t) {
+    if (t % kCtcBlock == kCtcBlock - 1) PrefetchFrames(job.gradient, t + 1 - kCtcBlock, t + 1);
     double* const from = t == meeting - 1 ? work.kept.At(t + 1) : side.ring.At(t + 1);
     const CtcStep step = {CtcRow(from, width), SpanAfter(states, t), CtcRow(side.ring.At(t), width),
-                          states.spans[static_cast<std::size_t>(t)],
-                          EmissionRow<N>(states, work, side, t)};
+                          states.spans[static_cast<std::size_t>(t)]};
+    const Emissions<N, Table> emissions(EmissionRow<N>(states, work, side, t));
     const CtcRow stored(work.kept.At(t), width);
-    FramePosterior<N> posterior(states, side, step.span, t % kCtcBlock, unit);
-    BackwardStep<N>(states, step,
+    const std::int64_t block = t / kCtcBlock * kCtcBlock;
+    const VectorSpan block_span = SpanOfBlock(states, block, std::min(block + kCtcBlock, meeting));
+    FramePosterior<N> posterior(states, side, step.span, block_span, t - block, unit);
+    BackwardStep<N>(states, step, emissions,
                     [&](std::int64_t i, const CtcSums<N>& sums, const typename N::Number& label,
                         const typename N::Number& blank) HWY_ATTR {
                       posterior.Add(i, sums, stored);
@@ -204,13 +286,11 @@ CtcTotal Meet(const CtcStates& states, const CtcWork& work) {
   const std::int64_t t = states.meeting - 1, width = states.width;
   const CtcRow after(work.Rows(work.sides[1]).At(t + 1), width);
   const CtcRow stored(work.Rows(work.sides[0]).At(t), width);
-  const CtcStep step = {after,
-                        SpanAfter(states, t),
-                        stored,
-                        states.spans[static_cast<std::size_t>(t)],
-                        {work.Emissions(t), work.Emissions(t)}};
+  const CtcStep step = {after, SpanAfter(states, t), stored,
+                        states.spans[static_cast<std::size_t>(t)]};
+  const Emissions<N, MemoryTable> unused({work.Emissions(t), work.Emissions(t)});
   auto total = N::Zero(d);
-  BackwardStep<N>(states, step,
+  BackwardStep<N>(states, step, unused,
                   [&](std::int64_t i, const CtcSums<N>& sums, const typename N::Number&,
                       const typename N::Number&) HWY_ATTR {
                     const auto label = N::Mul(d, sums.label, N::Load(d, stored.labels, i));

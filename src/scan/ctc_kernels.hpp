@@ -22,6 +22,7 @@ struct CtcJob {
   CtcFrames gradient;  // no data: none
   double weight = 1;   // of the gradient
   bool from_logits = false;
+  bool emissions_only = false;  // the softmax was read, and its gradient written, before
 };
 
 // A number fraction 2^exponent.
@@ -43,11 +44,9 @@ struct CtcKernels {
   // The mass of all paths, where the sweeps meet; their exponents left out.
   CtcTotal (*meet)(const CtcStates&, CtcNumbers, const CtcWork&);
   // Each sweep goes on through the other's frames; posteriors on the way become the gradient.
-  // `unit` is the exponent of the total.
-  void (*forward_gradient)(const CtcJob&, const CtcStates&, CtcNumbers, CtcWork&, CtcSide&,
-                           double unit);
-  void (*backward_gradient)(const CtcJob&, const CtcStates&, CtcNumbers, CtcWork&, CtcSide&,
-                            double unit);
+  // `unit` is the exponent of the total, `forward` the direction.
+  void (*gradient)(const CtcJob&, const CtcStates&, CtcNumbers, CtcWork&, CtcSide&, double unit,
+                   bool forward);
 };
 
 const CtcKernels& CtcKernelsOfTarget();

@@ -1,10 +1,15 @@
 #include "scan/ctc_states.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <numeric>
 #include <span>
 
 namespace logsum::scan {
 namespace {
+
+// An alphabet up to this size is read whole even by a sequence that has few of its labels.
+constexpr std::int64_t kSmallAlphabet = 64;
 
 std::int64_t RoundUp(std::int64_t count, std::int64_t unit) {
   return (count + unit - 1) / unit * unit;
@@ -24,28 +29,38 @@ std::vector<std::int64_t> FramesNeeded(std::span<const std::int64_t> labels) {
 
 }  // namespace
 
-CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t blank, std::int64_t lanes)
+CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t alphabet, std::int64_t blank,
+                     std::int64_t lanes)
     : num_labels(static_cast<std::int64_t>(sequence.labels.size())),
       num_frames(sequence.frames),
-      lanes(lanes) {
+      lanes(lanes),
+      whole_alphabet(alphabet <= std::max(kSmallAlphabet, num_labels)) {
   const std::span<const std::int64_t> labels = sequence.labels;
   const std::int64_t L = num_labels, T = num_frames;
   width = RoundUp(L + 1, lanes);
-
-  classes.assign(labels.begin(), labels.end());
-  std::sort(classes.begin(), classes.end());
-  classes.erase(std::unique(classes.begin(), classes.end()), classes.end());
-  const auto class_of = [&](std::int64_t label) {
-    return std::lower_bound(classes.begin(), classes.end(), label) - classes.begin() + 1;
-  };
-  const auto num_classes = static_cast<std::int64_t>(classes.size()) + 1;
-  emission_width = RoundUp(num_classes + 1, lanes);
-  label_class.assign(static_cast<std::size_t>(width), num_classes);
+  if (whole_alphabet) {
+    classes.resize(static_cast<std::size_t>(alphabet));
+    std::iota(classes.begin(), classes.end(), 0);
+    blank_class = blank;
+  } else {
+    classes.assign(labels.begin(), labels.end());
+    classes.push_back(blank);
+    std::sort(classes.begin(), classes.end());
+    classes.erase(std::unique(classes.begin(), classes.end()), classes.end());
+    blank_class = ClassOf(blank);
+  }
+  const std::size_t num_classes = classes.size();
+  emission_width = RoundUp(static_cast<std::int64_t>(num_classes), lanes);
+  class_bias.assign(static_cast<std::size_t>(emission_width),
+                    -std::numeric_limits<double>::infinity());
+  class_bias[static_cast<std::size_t>(blank_class)] = 0;
+  label_class.assign(static_cast<std::size_t>(width), blank_class);
   may_skip.assign(static_cast<std::size_t>(width + lanes), 0.0);
-  class_starts.assign(static_cast<std::size_t>(num_classes) + 1, 0);
+  class_starts.assign(num_classes + 1, 0);
   for (std::size_t i = 0; i < labels.size(); ++i) {
-    label_class[i] = class_of(labels[i]);
+    label_class[i] = ClassOf(labels[i]);
     may_skip[i] = i > 0 && labels[i] != labels[i - 1] ? 1.0 : 0.0;
+    class_bias[static_cast<std::size_t>(label_class[i])] = 0;
     ++class_starts[static_cast<std::size_t>(label_class[i]) + 1];
   }
   for (std::size_t k = 1; k < class_starts.size(); ++k) class_starts[k] += class_starts[k - 1];
@@ -55,7 +70,6 @@ CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t blank, std::int64
     std::int64_t& at = next[static_cast<std::size_t>(label_class[i])];
     class_positions[static_cast<std::size_t>(at++)] = static_cast<std::int64_t>(i);
   }
-  classes.insert(classes.begin(), blank);
 
   const std::vector<std::int64_t> needed = FramesNeeded(labels);
   const std::int64_t total = L == 0 ? 0 : needed.back();
@@ -76,6 +90,11 @@ CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t blank, std::int64
     spans.push_back(
         {static_cast<std::int32_t>(first / lanes), static_cast<std::int32_t>(reached / lanes + 1)});
   }
+}
+
+std::int64_t CtcStates::ClassOf(std::int64_t label) const {
+  if (whole_alphabet) return label;
+  return std::lower_bound(classes.begin(), classes.end(), label) - classes.begin();
 }
 
 }  // namespace logsum::scan

@@ -19,22 +19,27 @@ struct VectorSpan {
 };
 
 struct CtcStates {
-  CtcStates(const CtcSequence& sequence, std::int64_t blank, std::int64_t lanes);
+  CtcStates(const CtcSequence& sequence, std::int64_t alphabet, std::int64_t blank,
+            std::int64_t lanes);
 
   std::int64_t num_labels, num_frames;
   std::int64_t lanes;
   std::int64_t width;  // positions of an array: L + 1 in whole vectors
   bool feasible;       // as far as lengths tell
 
-  // The distinct labels of the sequence, the blank first: what is read of a frame. Classes are
-  // numbered in this order; one more, which no label has, stands for padding.
+  // The labels that are read of a frame, numbered in this order: a small alphabet whole, so that a
+  // frame is read and written in vectors, else the sequence's own labels and the blank.
+  bool whole_alphabet;
   std::vector<std::int64_t> classes;
-  std::int64_t emission_width;  // numbers of a frame's emissions: classes and padding, in vectors
+  std::int64_t blank_class;
+  std::int64_t emission_width;     // numbers of a frame's emissions: classes in whole vectors
+  std::vector<double> class_bias;  // 0, or -inf for a class that the sequence has not
 
-  std::vector<std::int64_t> label_class;  // of each position (width); padding has the extra class
-  std::vector<double> may_skip;           // 1 where label i - 1 may skip to label i (width + lanes)
+  // Class of each position (width). Padding has the blank's: no path leads back from there.
+  std::vector<std::int64_t> label_class;
+  std::vector<double> may_skip;  // 1 where label i - 1 may skip to label i (width + lanes)
 
-  // Positions of each class but the blank, class by class: those of class k at
+  // Positions of each class, none for the blank: those of class k at
   // [class_starts[k], class_starts[k + 1]).
   std::vector<std::int64_t> class_starts, class_positions;
 
@@ -45,6 +50,9 @@ struct CtcStates {
   // Where the sweeps from both ends meet: forward scores are kept of the frames before, backward
   // scores of the others. A whole number of blocks.
   std::int64_t meeting;
+
+ private:
+  std::int64_t ClassOf(std::int64_t label) const;
 };
 
 // Frames that are prepared, and whose posteriors are written, together.

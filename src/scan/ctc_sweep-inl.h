@@ -8,8 +8,8 @@
 //   A_i  = eA_i (A'_i + B'_i+1 + s_i+1 A'_i+1)      B_i = eB (B'_i + A'_i)
 //
 // Only the vectors of a frame's span are computed. What a step reads of the row before lies in that
-// row's span, or in a vector beside it, which is zeroed first; and a neighbour across the span's
-// edge is read only if the row before has it, since no path comes from there otherwise.
+// row's span, or in a vector beside it, which is zeroed first or taken as zero: no path comes from
+// there.
 #if defined(LOGSUM_SCAN_CTC_SWEEP_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGSUM_SCAN_CTC_SWEEP_INL_H_
 #undef LOGSUM_SCAN_CTC_SWEEP_INL_H_
@@ -24,6 +24,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "core/lookup-inl.h"
+#include "core/neighbours-inl.h"
 #include "scan/ctc_kernels.hpp"
 #include "scan/ctc_scale.hpp"
 #include "scan/numbers-inl.h"
@@ -33,6 +35,11 @@ namespace logsum::scan {
 namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
+using logsum::HWY_NAMESPACE::kRegisterTableSize;
+using logsum::HWY_NAMESPACE::MemoryTable;
+using logsum::HWY_NAMESPACE::OneAfter;
+using logsum::HWY_NAMESPACE::OneBefore;
+using logsum::HWY_NAMESPACE::RegisterTable;
 
 using CtcD = hn::ScalableTag<double>;
 
@@ -49,7 +56,27 @@ struct CtcStep {
   VectorSpan from_span;
   CtcRow to;
   VectorSpan span;
-  Row emissions;
+};
+
+// The emissions of a frame, to be looked up by class.
+template <class N, template <class> class Table>
+class Emissions {
+ public:
+  using Index = hn::Vec<hn::RebindToSigned<CtcD>>;
+
+  HWY_INLINE explicit Emissions(Row row)
+      : fractions_(CtcD(), row.fractions),
+        exponents_(CtcD(), N::kRanged ? row.exponents : row.fractions) {}
+  HWY_INLINE typename N::Number operator[](Index at) const {
+    if constexpr (N::kRanged) {
+      return {fractions_[at], exponents_[at]};
+    } else {
+      return {fractions_[at]};
+    }
+  }
+
+ private:
+  Table<CtcD> fractions_, exponents_;
 };
 
 template <class N>
@@ -68,76 +95,84 @@ struct CtcSums {
   typename N::Number label, blank;
 };
 
-template <class N>
-HWY_INLINE CtcSums<N> SumsInto(const CtcStates& states, const CtcRow& from, std::int64_t i,
-                               hn::Mask<CtcD> has_neighbour) {
+// OneBefore and OneAfter of numbers.
+template <class N, class Number = typename N::Number>
+HWY_INLINE Number NumbersBefore(const Number& before, const Number& here) {
   const CtcD d;
-  const auto label = N::Load(d, from.labels, i);
-  const auto blank = N::Load(d, from.blanks, i);
-  const auto before = N::Select(d, has_neighbour, N::Load(d, from.labels, i - 1));
-  const auto may_skip = hn::Gt(hn::LoadU(d, states.may_skip.data() + i), hn::Zero(d));
-  return {N::Add(d, N::Add(d, label, blank), N::Select(d, may_skip, before)),
-          N::Add(d, blank, before)};
-}
-
-template <class N>
-HWY_INLINE CtcSums<N> SumsOutOf(const CtcStates& states, const CtcRow& from, std::int64_t i,
-                                hn::Mask<CtcD> has_neighbour) {
-  const CtcD d;
-  const auto label = N::Load(d, from.labels, i);
-  const auto blank = N::Load(d, from.blanks, i);
-  const auto next_label = N::Load(d, from.labels, i + 1);
-  const auto next_blank = N::Select(d, has_neighbour, N::Load(d, from.blanks, i + 1));
-  const auto may_skip =
-      hn::And(has_neighbour, hn::Gt(hn::LoadU(d, states.may_skip.data() + i + 1), hn::Zero(d)));
-  return {N::Add(d, N::Add(d, label, next_blank), N::Select(d, may_skip, next_label)),
-          N::Add(d, blank, label)};
-}
-
-// Whether lane j of vector v has a neighbour to look at: all but the one across the span's edge,
-// unless the row before has computed that one.
-HWY_INLINE hn::Mask<CtcD> NeighboursBefore(const CtcStep& step, std::int64_t v) {
-  const CtcD d;
-  const auto all = hn::Eq(hn::Zero(d), hn::Zero(d));
-  if (v != step.span.first || step.from_span.first < step.span.first) return all;
-  return hn::Not(hn::FirstN(d, 1));
-}
-HWY_INLINE hn::Mask<CtcD> NeighboursAfter(const CtcStep& step, std::int64_t v) {
-  const CtcD d;
-  if (v + 1 != step.span.end || step.from_span.end > step.span.end) {
-    return hn::Eq(hn::Zero(d), hn::Zero(d));
+  if constexpr (N::kRanged) {
+    return {OneBefore(d, before.fraction, here.fraction),
+            OneBefore(d, before.exponent, here.exponent)};
+  } else {
+    return {OneBefore(d, before.fraction, here.fraction)};
   }
-  return hn::FirstN(d, hn::Lanes(d) - 1);
+}
+template <class N, class Number = typename N::Number>
+HWY_INLINE Number NumbersAfter(const Number& here, const Number& after) {
+  const CtcD d;
+  if constexpr (N::kRanged) {
+    return {OneAfter(d, here.fraction, after.fraction), OneAfter(d, here.exponent, after.exponent)};
+  } else {
+    return {OneAfter(d, here.fraction, after.fraction)};
+  }
+}
+
+// Which of the labels at `i` may be skipped to from the label before.
+HWY_INLINE hn::Mask<CtcD> MaySkip(const CtcStates& states, std::int64_t i) {
+  const CtcD d;
+  return hn::Gt(hn::LoadU(d, states.may_skip.data() + i), hn::Zero(d));
 }
 
 // Calls visit(i, sums, label emissions, blank emission) for the vectors of a step's span.
-template <class N, class Visit>
-HWY_INLINE void ForwardStep(const CtcStates& states, const CtcStep& step, const Visit& visit) {
+template <class N, template <class> class Table, class Visit>
+HWY_INLINE void ForwardStep(const CtcStates& states, const CtcStep& step,
+                            const Emissions<N, Table>& emissions, const Visit& visit) {
   const CtcD d;
   const hn::RebindToSigned<CtcD> di;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   ZeroVectors<N>(step.from, step.from_span.end, step.span.end);
-  const auto blank = N::Gather(d, step.emissions, hn::Zero(di));
-  for (std::int64_t v = step.span.first; v < step.span.end; ++v) {
+  const auto blank_emission = emissions[hn::Set(di, states.blank_class)];
+  const std::int64_t first = step.span.first;
+  auto last_label =
+      step.from_span.first < first ? N::Load(d, step.from.labels, (first - 1) * lanes) : N::Zero(d);
+  for (std::int64_t v = first; v < step.span.end; ++v) {
     const std::int64_t i = v * lanes;
+    const auto label = N::Load(d, step.from.labels, i);
+    const auto blank = N::Load(d, step.from.blanks, i);
+    const auto before = NumbersBefore<N>(last_label, label);
+    last_label = label;
+    const auto skipping = N::Select(d, MaySkip(states, i), before);
+    const CtcSums<N> sums = {N::Add(d, N::Add(d, label, blank), skipping),
+                             N::Add(d, blank, before)};
     const auto at = hn::LoadU(di, states.label_class.data() + i);
-    visit(i, SumsInto<N>(states, step.from, i, NeighboursBefore(step, v)),
-          N::Gather(d, step.emissions, at), blank);
+    visit(i, sums, emissions[at], blank_emission);
   }
 }
 
-template <class N, class Visit>
-HWY_INLINE void BackwardStep(const CtcStates& states, const CtcStep& step, const Visit& visit) {
+template <class N, template <class> class Table, class Visit>
+HWY_INLINE void BackwardStep(const CtcStates& states, const CtcStep& step,
+                             const Emissions<N, Table>& emissions, const Visit& visit) {
   const CtcD d;
   const hn::RebindToSigned<CtcD> di;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   ZeroVectors<N>(step.from, step.span.first, step.from_span.first);
-  const auto blank = N::Gather(d, step.emissions, hn::Zero(di));
-  for (std::int64_t v = step.span.first; v < step.span.end; ++v) {
+  const auto blank_emission = emissions[hn::Set(di, states.blank_class)];
+  const std::int64_t end = step.span.end;
+  const bool has_more = step.from_span.end > end;
+  auto next_label = has_more ? N::Load(d, step.from.labels, end * lanes) : N::Zero(d);
+  auto next_blank = has_more ? N::Load(d, step.from.blanks, end * lanes) : N::Zero(d);
+  for (std::int64_t v = end; v-- > step.span.first;) {
     const std::int64_t i = v * lanes;
+    const auto label = N::Load(d, step.from.labels, i);
+    const auto blank = N::Load(d, step.from.blanks, i);
+    const auto label_after = NumbersAfter<N>(label, next_label);
+    const auto blank_after = NumbersAfter<N>(blank, next_blank);
+    next_label = label;
+    next_blank = blank;
+    const auto skipping = N::Select(d, MaySkip(states, i + 1), label_after);
+    const CtcSums<N> sums = {N::Add(d, N::Add(d, label, blank_after), skipping),
+                             N::Add(d, blank, label)};
     const auto at = hn::LoadU(di, states.label_class.data() + i);
-    visit(i, SumsOutOf<N>(states, step.from, i, NeighboursAfter(step, v)),
-          N::Gather(d, step.emissions, at), blank);
+    visit(i, sums, emissions[at], blank_emission);
   }
 }
 
@@ -262,7 +297,7 @@ HWY_INLINE VectorSpan SpanAfter(const CtcStates& states, std::int64_t frame) {
   return frame + 1 == states.num_frames ? states.spans[t] : states.spans[t + 1];
 }
 
-template <class N>
+template <class N, template <class> class Table>
 void ForwardRows(const CtcStates& states, CtcWork& work, CtcSide& side, std::int64_t end) {
   const CtcD d;
   const RowRing& rows = work.Rows(side);
@@ -271,9 +306,9 @@ void ForwardRows(const CtcStates& states, CtcWork& work, CtcSide& side, std::int
   Emitter<N> emit;
   for (std::int64_t t = 0; t < end; ++t) {
     const CtcStep step = {CtcRow(rows.At(t - 1), width), SpanBefore(states, t),
-                          CtcRow(rows.At(t), width), states.spans[static_cast<std::size_t>(t)],
-                          EmissionRow<N>(states, work, side, t)};
-    ForwardStep<N>(states, step,
+                          CtcRow(rows.At(t), width), states.spans[static_cast<std::size_t>(t)]};
+    const Emissions<N, Table> emissions(EmissionRow<N>(states, work, side, t));
+    ForwardStep<N>(states, step, emissions,
                    [&](std::int64_t i, const CtcSums<N>& sums, const typename N::Number& label,
                        const typename N::Number& blank) HWY_ATTR {
                      N::Store(d, emit(sums.label, label), step.to.labels, i);
@@ -286,7 +321,7 @@ void ForwardRows(const CtcStates& states, CtcWork& work, CtcSide& side, std::int
   side.flushed |= emit.Flushed();
 }
 
-template <class N>
+template <class N, template <class> class Table>
 void BackwardRows(const CtcStates& states, CtcWork& work, CtcSide& side, std::int64_t begin) {
   const CtcD d;
   const RowRing& rows = work.Rows(side);
@@ -295,9 +330,9 @@ void BackwardRows(const CtcStates& states, CtcWork& work, CtcSide& side, std::in
   Emitter<N> emit;
   for (std::int64_t t = T - 1; t >= begin; --t) {
     const CtcStep step = {CtcRow(rows.At(t + 1), width), SpanAfter(states, t),
-                          CtcRow(rows.At(t), width), states.spans[static_cast<std::size_t>(t)],
-                          EmissionRow<N>(states, work, side, t)};
-    BackwardStep<N>(states, step,
+                          CtcRow(rows.At(t), width), states.spans[static_cast<std::size_t>(t)]};
+    const Emissions<N, Table> emissions(EmissionRow<N>(states, work, side, t));
+    BackwardStep<N>(states, step, emissions,
                     [&](std::int64_t i, const CtcSums<N>& sums, const typename N::Number& label,
                         const typename N::Number& blank) HWY_ATTR {
                       N::Store(d, emit(sums.label, label), step.to.labels, i);

@@ -40,6 +40,34 @@ inline constexpr int kLanesOf = static_cast<int>(hn::MaxLanes(D()));
 template <class Storage>
 using RawOf = std::conditional_t<std::is_same_v<Storage, double>, double, float>;
 
+// Runs to be brought near while something else is computed: a frame is a few KB of many streams,
+// too short for hardware to foresee the next.
+template <int kLanes>
+class Prefetcher {
+ public:
+  Prefetcher() = default;
+  // `count` elements at each of the places, if they are runs.
+  Prefetcher(const Operand& operand, const Places<kLanes>& places, std::int64_t count) {
+    if (!operand.Exists() || !operand.IsRun()) return;
+    const auto size = static_cast<std::int64_t>(SizeOf(operand.dtype));
+    lines_ = (count * size + kLine - 1) / kLine;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      runs_[lane] = static_cast<const char*>(operand.data) + places[lane] * size;
+    }
+  }
+  // The next line of all runs.
+  HWY_INLINE void Next() {
+    if (next_ == lines_) return;
+    for (const char* const run : runs_) hwy::Prefetch(run + next_ * kLine);
+    ++next_;
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 64;
+  std::array<const char*, kLanes> runs_{};
+  std::int64_t next_ = 0, lines_ = 0;
+};
+
 // Where the elements of a frame begin, for each lane.
 template <int kLanes>
 using Places = std::array<std::int64_t, kLanes>;
@@ -53,13 +81,19 @@ Places<kLanes> FrameOf(const Operand& operand, const Group& group, std::int64_t 
   return places;
 }
 
+// Where rows of the sequences' own begin, whether these have ended or not.
 template <int kLanes>
-Places<kLanes> StatesOf(const Operand& operand, const Group& group) {
+Places<kLanes> RowsOf(const Operand& operand, const Group& group, std::int64_t t) {
   Places<kLanes> places;
   for (std::size_t lane = 0; lane < kLanes; ++lane) {
-    places[lane] = operand.At(0, group.sequence[lane]);
+    places[lane] = operand.At(t, group.sequence[lane]);
   }
   return places;
+}
+
+template <int kLanes>
+Places<kLanes> StatesOf(const Operand& operand, const Group& group) {
+  return RowsOf<kLanes>(operand, group, 0);
 }
 
 // The common distance of the places, or 0.
@@ -199,11 +233,11 @@ HWY_INLINE hn::Vec<hn::ScalableTag<double>> Repeated(const double* values) {
 }
 
 // Elements widened.
-HWY_INLINE hn::Vec<hn::ScalableTag<double>> LoadWide(const float* from) {
+HWY_INLINE hn::Vec<hn::ScalableTag<double>> LoadWidened(const float* from) {
   const hn::ScalableTag<double> d;
   return hn::PromoteTo(d, hn::LoadU(hn::Rebind<float, decltype(d)>(), from));
 }
-HWY_INLINE hn::Vec<hn::ScalableTag<double>> LoadWide(const double* from) {
+HWY_INLINE hn::Vec<hn::ScalableTag<double>> LoadWidened(const double* from) {
   return hn::LoadU(hn::ScalableTag<double>(), from);
 }
 

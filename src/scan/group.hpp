@@ -23,8 +23,8 @@ struct Group {
   }
 };
 
-// Cuts sequences into groups of similar length, the longest first, which also evens out threads: all
-// `lanes` wide but the last, which is as narrow as will do. Few sequences make two groups.
+// Cuts sequences into groups of similar length, the longest first, which also evens out threads:
+// all `lanes` wide but the last, which is as narrow as will do. Few sequences make two groups.
 inline std::vector<Group> MakeGroups(std::vector<std::int64_t> sequences,
                                      const std::vector<std::int64_t>& lengths, int lanes) {
   const auto length = [&](std::int64_t n) { return lengths[static_cast<std::size_t>(n)]; };

@@ -63,7 +63,7 @@ struct LaneKernels {
 };
 
 struct KernelTable {
-  int lanes;  // of the widest kernels
+  int lanes;                            // of the widest kernels
   std::array<LaneKernels, 4> by_lanes;  // 1, 2, 4 and 8 lanes, up to the widest
 };
 

@@ -70,12 +70,13 @@ class GroupLanes {
            group_.length.begin() + kLanes;
   }
 
-  // Zeros in the gradient of Ms where sequences have ended.
-  void ClearPast(const Operand& operand, std::int64_t num_steps, std::int64_t count) const {
+  // The same value in all rows below num_rows from the sequences' length + `after` on.
+  void FillPast(const Operand& operand, std::int64_t after, std::int64_t num_rows,
+                std::int64_t count, double value) const {
     if (!operand.Exists()) return;
     for (std::size_t lane = 0; lane < static_cast<std::size_t>(group_.count); ++lane) {
-      for (std::int64_t t = group_.length[lane]; t < num_steps; ++t) {
-        FillElements(operand, operand.At(t, group_.sequence[lane]), count, 0);
+      for (std::int64_t t = group_.length[lane] + after; t < num_rows; ++t) {
+        FillElements(operand, operand.At(t, group_.sequence[lane]), count, value);
       }
     }
   }

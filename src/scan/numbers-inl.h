@@ -74,10 +74,6 @@ class Linear {
     if constexpr (!kUp) return a;
     return {hn::Max(hn::Set(d, std::numeric_limits<double>::min()), a.fraction)};
   }
-  // The numbers of a row at some indices.
-  static HWY_INLINE Number Gather(D d, Row row, hn::Vec<hn::RebindToSigned<D>> at) {
-    return {hn::GatherIndex(d, row.fractions, at)};
-  }
 };
 
 // 2^difference for integral difference <= 1023; 0 from -1023 down.
@@ -129,9 +125,6 @@ class Ranged {
             hn::IfThenElse(keep, a.exponent, hn::Set(d, kZeroExponent))};
   }
   static HWY_INLINE Number Floor(D /*d*/, const Number& a) { return a; }
-  static HWY_INLINE Number Gather(D d, Row row, hn::Vec<hn::RebindToSigned<D>> at) {
-    return {hn::GatherIndex(d, row.fractions, at), hn::GatherIndex(d, row.exponents, at)};
-  }
 
   // The same value with its fraction in [1, 2), exactly. Owed before a fraction has moved by a
   // factor of 2^kMaxFractionDrift: a sum of n terms times a weight moves it by at most 1.5 n up and
@@ -211,9 +204,6 @@ class MaxPlus {
     return {hn::IfThenElse(keep, a.fraction, Zero(d).fraction)};
   }
   static HWY_INLINE Number Floor(D /*d*/, const Number& a) { return a; }
-  static HWY_INLINE Number Gather(D d, Row row, hn::Vec<hn::RebindToSigned<D>> at) {
-    return {hn::GatherIndex(d, row.fractions, at)};
-  }
 };
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

@@ -70,7 +70,16 @@ inline void FillElements(const Operand& operand, std::int64_t place, std::int64_
     using Storage = decltype(storage);
     auto* const data = static_cast<Storage*>(operand.data) + place;
     const Storage x = FromDouble<Storage>(value);
-    for (std::int64_t i = 0; i < count; ++i) data[operand.Offset(i)] = x;
+    if (operand.IsRun()) {
+      std::fill_n(data, count, x);
+      return;
+    }
+    std::int64_t offsets[kChunk];
+    for (std::int64_t begin = 0; begin < count; begin += kChunk) {
+      const std::int64_t size = std::min(kChunk, count - begin);
+      ChunkOffsets(operand, begin, size, offsets);
+      for (std::int64_t i = 0; i < size; ++i) data[offsets[i]] = x;
+    }
   });
 }
 
@@ -98,7 +107,7 @@ void LinearWeights(const Operand& operand, const Places<kLanes>& places, std::in
         const auto zero_weight = hn::Set(d, kZeroWeight), bound = hn::Set(d, kLowestLog);
         auto low = Repeated<kLanes>(lowest);
         for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
-          const auto x = LoadWide(raw + i);
+          const auto x = LoadWidened(raw + i);
           const auto is_zero = hn::Le(x, zero_weight);
           const auto relative = hn::IfThenZeroElse(is_zero, hn::Sub(x, top));
           low = hn::Min(low, relative);
@@ -132,7 +141,7 @@ void RangedWeights(const Operand& operand, const Places<kLanes>& places, std::in
         const auto top = Repeated<kLanes>(largest);
         const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
         for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
-          const auto x = LoadWide(raw + i);
+          const auto x = LoadWidened(raw + i);
           const auto is_zero = hn::Le(x, hn::Set(d, kZeroWeight));
           auto weight = Numbers::Exp(d, hn::IfThenElse(is_zero, x, hn::Sub(x, top)));
           // A whole power of two, so that sums of infinite exponents are exact.
@@ -144,17 +153,21 @@ void RangedWeights(const Operand& operand, const Places<kLanes>& places, std::in
       });
 }
 
-// Elements as they are, widened: log weights of the Max semiring (zeros -inf) or directions.
-template <int kLanes>
+// Elements widened; `kWeights`: what counts as zero becomes -inf, else everything stays as it is.
+template <int kLanes, bool kWeights>
 void WidenedElements(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
                      const std::vector<std::int32_t>* padding, double* space, double* values) {
-  WithElements<kLanes>(
-      operand, places, count, padding, space, [&](const auto* HWY_RESTRICT raw) HWY_ATTR {
-        const hn::ScalableTag<double> d;
-        for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
-          hn::StoreU(LoadWide(raw + i), d, values + i);
-        }
-      });
+  WithElements<kLanes>(operand, places, count, padding, space,
+                       [&](const auto* HWY_RESTRICT raw) HWY_ATTR {
+                         const hn::ScalableTag<double> d;
+                         const auto zero = hn::Set(d, -std::numeric_limits<double>::infinity());
+                         for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
+                           auto x = LoadWidened(raw + i);
+                           if (kWeights)
+                             x = hn::IfThenElse(hn::Le(x, hn::Set(d, kZeroWeight)), zero, x);
+                           hn::StoreU(x, d, values + i);
+                         }
+                       });
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)
