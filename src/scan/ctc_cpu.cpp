@@ -8,6 +8,7 @@
 #include "scan/ctc_emissions-inl.h"
 #include "scan/ctc_gradient-inl.h"
 #include "scan/ctc_sweep-inl.h"
+#include "scan/ctc_tangent-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::scan::HWY_NAMESPACE {
@@ -88,7 +89,9 @@ const CtcKernels* CtcTableOfTarget() {
                                    .forward = CtcForward,
                                    .backward = CtcBackward,
                                    .meet = CtcMeet,
-                                   .gradient = CtcGradient};
+                                   .gradient = CtcGradient,
+                                   .slopes = CtcSlopes,
+                                   .tangent = CtcTangent};
   return &table;
 }
 

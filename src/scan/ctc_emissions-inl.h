@@ -304,7 +304,8 @@ HWY_INLINE void PrefetchFrames(const CtcFrames& frames, std::int64_t begin, std:
 template <class Real, class Storage>
 void PrepareFrames(const CtcJob& job, const CtcStates& states, CtcNumbers numbers, CtcWork& work,
                    CtcSide& side, std::int64_t begin, std::int64_t end) {
-  const bool from_emissions = states.whole_alphabet && numbers != CtcNumbers::max_plus;
+  const bool linear = numbers == CtcNumbers::linear || numbers == CtcNumbers::linear_down;
+  const bool from_emissions = states.whole_alphabet && linear;
   const bool softmax = job.from_logits && !job.emissions_only;
   for (std::int64_t block = begin; block < end; block += kCtcBlock) {
     const std::int64_t block_end = std::min(block + kCtcBlock, end);

@@ -64,7 +64,7 @@ void CtcEvaluation::BeginAttempt(CtcNumbers numbers) {
                           .frames = states_.num_frames,
                           .labels = job_.frames.labels,
                           .keep = has_gradient(),
-                          .ranged = numbers == CtcNumbers::ranged};
+                          .arrays = numbers == CtcNumbers::ranged ? 2 : 1};
   memory_.reset();
   memory_.emplace(pool_, static_cast<std::size_t>(sizes.Elements()));
   work_.emplace(sizes, memory_->get());

@@ -1,6 +1,7 @@
 // The kernels of a CTC sequence, compiled once for each CPU target (ctc_cpu.cpp).
 #pragma once
 #include <cstdint>
+#include <optional>
 
 #include "logsum/tensor.hpp"
 #include "scan/ctc_states.hpp"
@@ -47,6 +48,13 @@ struct CtcKernels {
   // `unit` is the exponent of the total, `forward` the direction.
   void (*gradient)(const CtcJob&, const CtcStates&, CtcNumbers, CtcWork&, CtcSide&, double unit,
                    bool forward);
+  // The slopes of log emissions along a direction; with from_logits also the softmax's tangent, in
+  // the job's gradient if it has one.
+  void (*slopes)(const CtcJob&, const CtcFrames& direction, const CtcStates&, CtcWork&);
+  // The posterior mean of the slopes' sum along an alignment, that is minus the derivative of the
+  // loss; and into the job's gradient the derivative of the gradient. Frames have been prepared as
+  // ranged numbers, with slopes. Nothing when there is no alignment.
+  std::optional<double> (*tangent)(const CtcJob&, const CtcStates&, CtcWork&);
 };
 
 const CtcKernels& CtcKernelsOfTarget();

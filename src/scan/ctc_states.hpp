@@ -51,7 +51,7 @@ struct CtcStates {
   // scores of the others. A whole number of blocks.
   std::int64_t meeting;
 
- private:
+  // The class of one of the sequence's labels or of the blank.
   std::int64_t ClassOf(std::int64_t label) const;
 };
 

@@ -43,10 +43,14 @@ using logsum::HWY_NAMESPACE::RegisterTable;
 
 using CtcD = hn::ScalableTag<double>;
 
+template <class N>
+inline constexpr bool kIsDual = std::is_same_v<N, RangedDual<CtcD>>;
+
 // A row of scores of one frame.
 struct CtcRow {
   CtcRow(double* base, std::int64_t width)
-      : labels{base, base + 2 * width}, blanks{base + width, base + 3 * width} {}
+      : labels{base, base + 2 * width, base + 4 * width},
+        blanks{base + width, base + 3 * width, base + 5 * width} {}
   Row labels, blanks;
 };
 
@@ -66,9 +70,12 @@ class Emissions {
 
   HWY_INLINE explicit Emissions(Row row)
       : fractions_(CtcD(), row.fractions),
-        exponents_(CtcD(), N::kRanged ? row.exponents : row.fractions) {}
+        exponents_(CtcD(), N::kRanged ? row.exponents : row.fractions),
+        slopes_(CtcD(), kIsDual<N> ? row.slopes : row.fractions) {}
   HWY_INLINE typename N::Number operator[](Index at) const {
-    if constexpr (N::kRanged) {
+    if constexpr (kIsDual<N>) {
+      return {fractions_[at], exponents_[at], slopes_[at]};
+    } else if constexpr (N::kRanged) {
       return {fractions_[at], exponents_[at]};
     } else {
       return {fractions_[at]};
@@ -76,7 +83,7 @@ class Emissions {
   }
 
  private:
-  Table<CtcD> fractions_, exponents_;
+  Table<CtcD> fractions_, exponents_, slopes_;
 };
 
 template <class N>
@@ -99,7 +106,10 @@ struct CtcSums {
 template <class N, class Number = typename N::Number>
 HWY_INLINE Number NumbersBefore(const Number& before, const Number& here) {
   const CtcD d;
-  if constexpr (N::kRanged) {
+  if constexpr (kIsDual<N>) {
+    return {OneBefore(d, before.fraction, here.fraction),
+            OneBefore(d, before.exponent, here.exponent), OneBefore(d, before.slope, here.slope)};
+  } else if constexpr (N::kRanged) {
     return {OneBefore(d, before.fraction, here.fraction),
             OneBefore(d, before.exponent, here.exponent)};
   } else {
@@ -109,7 +119,10 @@ HWY_INLINE Number NumbersBefore(const Number& before, const Number& here) {
 template <class N, class Number = typename N::Number>
 HWY_INLINE Number NumbersAfter(const Number& here, const Number& after) {
   const CtcD d;
-  if constexpr (N::kRanged) {
+  if constexpr (kIsDual<N>) {
+    return {OneAfter(d, here.fraction, after.fraction), OneAfter(d, here.exponent, after.exponent),
+            OneAfter(d, here.slope, after.slope)};
+  } else if constexpr (N::kRanged) {
     return {OneAfter(d, here.fraction, after.fraction), OneAfter(d, here.exponent, after.exponent)};
   } else {
     return {OneAfter(d, here.fraction, after.fraction)};
@@ -245,16 +258,22 @@ template <class N>
 HWY_INLINE Row EmissionRow(const CtcStates& states, const CtcWork& work, const CtcSide& side,
                            std::int64_t frame) {
   double* const stored = work.Emissions(frame);
-  if constexpr (!N::kRanged) return {stored, nullptr};
-  const CtcD d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const Row row = {side.numbers, side.numbers + states.emission_width};
-  if constexpr (N::kRanged) {
-    for (std::int64_t k = 0; k < states.emission_width; k += lanes) {
-      N::Store(d, N::Exp(d, hn::LoadU(d, stored + k)), row, k);
+  if constexpr (!N::kRanged) {
+    return {stored};
+  } else {
+    const CtcD d;
+    const Row row = {side.numbers, side.numbers + states.emission_width,
+                     side.numbers + 2 * states.emission_width};
+    for (std::int64_t k = 0; k < states.emission_width; k += states.lanes) {
+      const auto x = hn::LoadU(d, stored + k);
+      if constexpr (kIsDual<N>) {
+        N::Store(d, N::Exp(d, x, hn::LoadU(d, work.Slopes(frame) + k)), row, k);
+      } else {
+        N::Store(d, N::Exp(d, x), row, k);
+      }
     }
+    return row;
   }
-  return row;
 }
 
 // One in a number system at a position: where the sweeps begin.
@@ -265,7 +284,7 @@ HWY_INLINE double SetOne(Row row, std::int64_t at) {
     return 0;
   } else if constexpr (N::kRanged) {
     row.fractions[at] = 1;
-    row.exponents[at] = 0;
+    row.exponents[at] = 0;  // and slope 0, of the row of zeros
     return 0;
   } else {
     row.fractions[at] = std::ldexp(1.0, kScaleExponent);

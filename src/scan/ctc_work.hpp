@@ -48,18 +48,19 @@ struct CtcSizes {
   std::int64_t width = 0, emission_width = 0, frames = 0;
   std::int64_t labels = 0;  // C
   bool keep = false;        // rows of all frames, for a gradient or a best path
-  bool ranged = false;      // rows of Ranged
+  std::int64_t arrays = 1;  // of a row's numbers: 1, 2 for Ranged, 3 for RangedDual
 
   static constexpr std::int64_t kSlack = 16;  // loads behind a row's end
 
-  std::int64_t RowStride() const { return (ranged ? 4 : 2) * width; }
+  std::int64_t RowStride() const { return 2 * arrays * width; }
+  bool HasSlopes() const { return arrays == 3; }
   std::int64_t SideElements() const {
-    return 2 * RowStride() + (kCtcBlock + 1) * labels + 2 * emission_width + 2 * kCtcBlock * width +
+    return 2 * RowStride() + (kCtcBlock + 1) * labels + 3 * emission_width + 2 * kCtcBlock * width +
            kCtcBlock * (emission_width + 2) + 7 * kSlack;
   }
   std::int64_t Elements() const {
-    return (keep ? frames + 2 : 0) * RowStride() + frames * (emission_width + 1) + 4 * kSlack +
-           2 * SideElements();
+    return (keep ? frames + 2 : 0) * RowStride() + frames * (emission_width + 1) +
+           (HasSlopes() ? frames * emission_width : 0) + 5 * kSlack + 2 * SideElements();
   }
 };
 
@@ -70,13 +71,14 @@ class CtcWork {
     emission_width_ = sizes.emission_width;
     emissions_ = Take(sizes.frames * sizes.emission_width);
     softmax_scale = Take(sizes.frames);
+    if (sizes.HasSlopes()) slopes_ = Take(sizes.frames * sizes.emission_width);
     const std::int64_t stride = sizes.RowStride();
     if (sizes.keep) kept = {Take((sizes.frames + 2) * stride), sizes.frames + 2, stride};
     for (CtcSide& side : sides) {
       side.ring = {Take(2 * stride), 2, stride};
       side.frames = Take(kCtcBlock * sizes.labels);
       side.terms = Take(sizes.labels);
-      side.numbers = Take(2 * sizes.emission_width);
+      side.numbers = Take(3 * sizes.emission_width);
       side.gamma = Take(kCtcBlock * sizes.width);
       side.gamma_by_position = Take(kCtcBlock * sizes.width);
       side.shares = Take(kCtcBlock * (sizes.emission_width + 2));
@@ -84,6 +86,8 @@ class CtcWork {
   }
 
   double* Emissions(std::int64_t frame) const { return emissions_ + frame * emission_width_; }
+  // The derivatives of a frame's log emissions along a direction.
+  double* Slopes(std::int64_t frame) const { return slopes_ + frame * emission_width_; }
   // Where the scores of a frame before the meeting (after it) are.
   const RowRing& Rows(const CtcSide& side) const { return kept.base != nullptr ? kept : side.ring; }
 
@@ -101,6 +105,7 @@ class CtcWork {
 
   double* next_;
   double* emissions_;
+  double* slopes_ = nullptr;
   std::int64_t emission_width_;
 };
 

@@ -17,6 +17,7 @@
 #include "core/convert-inl.h"
 #include "core/dtype.hpp"
 #include "core/transpose-inl.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "scan/arguments.hpp"
 #include "scan/group.hpp"
@@ -39,34 +40,6 @@ inline constexpr int kLanesOf = static_cast<int>(hn::MaxLanes(D()));
 // What frames are staged in: float for all types that it holds.
 template <class Storage>
 using RawOf = std::conditional_t<std::is_same_v<Storage, double>, double, float>;
-
-// Runs to be brought near while something else is computed: a frame is a few KB of many streams,
-// too short for hardware to foresee the next.
-template <int kLanes>
-class Prefetcher {
- public:
-  Prefetcher() = default;
-  // `count` elements at each of the places, if they are runs.
-  Prefetcher(const Operand& operand, const Places<kLanes>& places, std::int64_t count) {
-    if (!operand.Exists() || !operand.IsRun()) return;
-    const auto size = static_cast<std::int64_t>(SizeOf(operand.dtype));
-    lines_ = (count * size + kLine - 1) / kLine;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      runs_[lane] = static_cast<const char*>(operand.data) + places[lane] * size;
-    }
-  }
-  // The next line of all runs.
-  HWY_INLINE void Next() {
-    if (next_ == lines_) return;
-    for (const char* const run : runs_) hwy::Prefetch(run + next_ * kLine);
-    ++next_;
-  }
-
- private:
-  static constexpr std::int64_t kLine = 64;
-  std::array<const char*, kLanes> runs_{};
-  std::int64_t next_ = 0, lines_ = 0;
-};
 
 // Where the elements of a frame begin, for each lane.
 template <int kLanes>
@@ -95,6 +68,34 @@ template <int kLanes>
 Places<kLanes> StatesOf(const Operand& operand, const Group& group) {
   return RowsOf<kLanes>(operand, group, 0);
 }
+
+// Runs to be brought near while something else is computed: a frame is a few KB of many streams,
+// too short for hardware to foresee the next.
+template <int kLanes>
+class Prefetcher {
+ public:
+  Prefetcher() = default;
+  // `count` elements at each of the places, if they are runs.
+  Prefetcher(const Operand& operand, const Places<kLanes>& places, std::int64_t count) {
+    if (!operand.Exists() || !operand.IsRun()) return;
+    const auto size = static_cast<std::int64_t>(SizeOf(operand.dtype));
+    lines_ = (count * size + kLine - 1) / kLine;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      runs_[lane] = static_cast<const char*>(operand.data) + places[lane] * size;
+    }
+  }
+  // The next line of all runs.
+  HWY_INLINE void Next() {
+    if (next_ == lines_) return;
+    for (const char* const run : runs_) hwy::Prefetch(run + next_ * kLine);
+    ++next_;
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 64;
+  std::array<const char*, kLanes> runs_{};
+  std::int64_t next_ = 0, lines_ = 0;
+};
 
 // The common distance of the places, or 0.
 template <int kLanes>
@@ -200,27 +201,39 @@ void WriteElements(const Operand& operand, const Places<kLanes>& places, std::in
   }
 }
 
-// The largest element of every lane, as far as `raw` holds numbers; a NaN may be passed over. What
-// follows the elements, up to a whole vector, is -inf.
+// The largest and the lowest element of every lane, as far as `raw` holds numbers; NaN may be
+// passed over. What follows the elements, up to a whole vector, repeats some of them.
 template <int kLanes, class Raw>
-void LargestOf(const Raw* HWY_RESTRICT raw, std::int64_t count, double* HWY_RESTRICT largest) {
+void ExtremesOf(const Raw* HWY_RESTRICT raw, std::int64_t count, double* HWY_RESTRICT largest,
+                double* HWY_RESTRICT lowest) {
   const hn::ScalableTag<Raw> d;
   constexpr auto kWidth = static_cast<std::int64_t>(hn::MaxLanes(d));
   auto top0 = hn::Set(d, -std::numeric_limits<Raw>::infinity()), top1 = top0;
+  auto low0 = hn::Neg(top0), low1 = low0;
   std::int64_t i = 0;
   for (; i + kWidth < count * kLanes; i += 2 * kWidth) {
-    top0 = hn::Max(top0, hn::LoadU(d, raw + i));
-    top1 = hn::Max(top1, hn::LoadU(d, raw + i + kWidth));
+    const auto even = hn::LoadU(d, raw + i), odd = hn::LoadU(d, raw + i + kWidth);
+    top0 = hn::Max(top0, even);
+    low0 = hn::Min(low0, even);
+    top1 = hn::Max(top1, odd);
+    low1 = hn::Min(low1, odd);
   }
-  if (i < count * kLanes) top0 = hn::Max(top0, hn::LoadU(d, raw + i));
+  if (i < count * kLanes) {
+    top0 = hn::Max(top0, hn::LoadU(d, raw + i));
+    low0 = hn::Min(low0, hn::LoadU(d, raw + i));
+  }
   HWY_ALIGN Raw tops[kWidth];
+  HWY_ALIGN Raw lows[kWidth];
   hn::StoreU(hn::Max(top0, top1), d, tops);
+  hn::StoreU(hn::Min(low0, low1), d, lows);
   for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-    Raw top = tops[lane];
+    Raw top = tops[lane], low = lows[lane];
     for (std::int64_t k = lane + kLanes; k < kWidth; k += kLanes) {
       top = tops[k] > top ? tops[k] : top;
+      low = lows[k] < low ? lows[k] : low;
     }
     largest[lane] = top;
+    lowest[lane] = low;
   }
 }
 

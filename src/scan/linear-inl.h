@@ -61,10 +61,16 @@ class LinearScale {
     Accumulate(high_, low_, hn::LoadU(D(), largest));
     exponent_ = hn::Sub(exponent_, hn::Set(D(), double{kScaleExponent}));
   }
-  void Frame(const ScanShape& shape, const Group& group, std::int64_t t, double* space,
-             double* weights) {
-    LinearWeights<kLanes>(shape.Ms(), FrameOf<kLanes>(shape.Ms(), group, t), shape.E(),
-                          &shape.Arcs().padding, space, weights, largest_, lowest_);
+  // `next` is the step after this one, -1 or the last if there is none.
+  void Frame(const ScanShape& shape, const Group& group, std::int64_t t, std::int64_t next,
+             const Prefetcher<kLanes>& write, double* space, double* weights) {
+    const Operand& Ms = shape.Ms();
+    Ahead<kLanes> ahead{.read = {}, .write = write};
+    if (next >= 0 && next < group.steps) {
+      ahead.read = {Ms, FrameOf<kLanes>(Ms, group, next), shape.E()};
+    }
+    LinearWeights<kLanes>(Ms, FrameOf<kLanes>(Ms, group, t), shape.E(), &shape.Arcs().padding,
+                          space, weights, largest_, lowest_, ahead);
   }
   // The frame's largest weight and the row's rescaling, for lanes whose sequence they belong to.
   HWY_INLINE void Count(hn::Mask<D> counts, V exponent) {
@@ -159,7 +165,7 @@ class LinearSum {
     for (std::int64_t t = 0;; ++t) {
       if (lanes_.AnyEndsAt(t)) Finish(t, up, down);
       if (t == group_.steps) break;
-      scale_.Frame(job_.shape, group_, t, space_, weights_);
+      scale_.Frame(job_.shape, group_, t, t + 1, {}, space_, weights_);
       scale_.Count(lanes_.LongerThan(t), Step());
       std::swap(from_, to_);
     }
@@ -286,7 +292,7 @@ class LinearGradient {
   void Forward(std::int64_t t, const double* HWY_RESTRICT from, double* HWY_RESTRICT to,
                bool again) {
     const D d;
-    scale_.Frame(job_.shape, group_, t, space_, weights_);
+    scale_.Frame(job_.shape, group_, t, t + 1, {}, space_, weights_);
     const V floor = hn::Set(d, FloorOf(arcs_));
     const double* HWY_RESTRICT weights = weights_;
     V largest = floor;
@@ -319,7 +325,9 @@ class LinearGradient {
   // later_ holds the backward row of step t + 1, z_ its sum with the forward row.
   void Backward(std::int64_t t, const double* HWY_RESTRICT row, const double* /*next*/) {
     const D d;
-    scale_.Frame(job_.shape, group_, t, space_, weights_);
+    const Places<kLanes> written = RowsOf<kLanes>(job_.grad_Ms, group_, t);
+    scale_.Frame(job_.shape, group_, t, t - 1, {job_.grad_Ms, written, arcs_.num_slots}, space_,
+                 weights_);
     const V floor = hn::Set(d, FloorOf(arcs_));
     // next = factor times what comes from this row: so probabilities are relative to z_.
     const V unit = hn::Div(hn::LoadU(d, factors_ + (t + 1) * kLanes), z_);

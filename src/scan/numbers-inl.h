@@ -8,6 +8,7 @@
 //           of every score, and how far up it can be is known (certificate.hpp).
 //   Ranged  fraction 2^exponent, two doubles, the exponent an integer. It has no range to leave:
 //           exact to rounding on any input, at two to three times the cost.
+//   RangedDual  a Ranged number and its derivative along a direction, its slope, in the same units.
 //   MaxPlus a logarithm: adds by the maximum, multiplies by adding.
 //
 // Zero is the fraction 0; in Ranged with an exponent so low that no maximum of exponents sees it.
@@ -172,6 +173,67 @@ class Ranged {
     const V exponent = hn::IfThenElse(near, n, hn::IfThenZeroElse(nan, far));
     return {hn::IfThenElse(nan, x, hn::IfThenZeroElse(zero, f)),
             hn::IfThenElse(zero, hn::Set(d, kZeroExponent), exponent)};
+  }
+};
+
+template <class D>
+class RangedDual {
+ public:
+  using V = hn::Vec<D>;
+  using Plain = Ranged<D>;
+  static constexpr bool kRanged = true;
+
+  struct Number {
+    V fraction;
+    V exponent;
+    V slope;
+  };
+
+  static HWY_INLINE Number Zero(D d) {
+    return {hn::Zero(d), hn::Set(d, kZeroExponent), hn::Zero(d)};
+  }
+  static HWY_INLINE Number Load(D d, Row row, std::int64_t i) {
+    return {hn::LoadU(d, row.fractions + i), hn::LoadU(d, row.exponents + i),
+            hn::LoadU(d, row.slopes + i)};
+  }
+  static HWY_INLINE void Store(D d, const Number& a, Row row, std::int64_t i) {
+    hn::StoreU(a.fraction, d, row.fractions + i);
+    hn::StoreU(a.exponent, d, row.exponents + i);
+    hn::StoreU(a.slope, d, row.slopes + i);
+  }
+  // The slope of a zero is zero, whatever it is a product of.
+  static HWY_INLINE Number Mul(D d, const Number& a, const Number& b) {
+    const V fraction = hn::Mul(a.fraction, b.fraction);
+    const V slope = hn::MulAdd(a.fraction, b.slope, hn::Mul(a.slope, b.fraction));
+    return {fraction, hn::Add(a.exponent, b.exponent),
+            hn::IfThenZeroElse(hn::Eq(fraction, hn::Zero(d)), slope)};
+  }
+  static HWY_INLINE Number Add(D d, const Number& a, const Number& b) {
+    const V exponent = hn::Max(a.exponent, b.exponent);
+    const V a_power = PowerOf(d, hn::Sub(a.exponent, exponent));
+    const V b_power = PowerOf(d, hn::Sub(b.exponent, exponent));
+    return {hn::MulAdd(a.fraction, a_power, hn::Mul(b.fraction, b_power)), exponent,
+            hn::MulAdd(a.slope, a_power, hn::Mul(b.slope, b_power))};
+  }
+  static HWY_INLINE Number Select(D d, hn::Mask<D> keep, const Number& a) {
+    return {hn::IfThenElseZero(keep, a.fraction),
+            hn::IfThenElse(keep, a.exponent, hn::Set(d, kZeroExponent)),
+            hn::IfThenElseZero(keep, a.slope)};
+  }
+  static HWY_INLINE Number Floor(D /*d*/, const Number& a) { return a; }
+  static HWY_INLINE Number Normalize(D d, const Number& a) {
+    const auto plain = Plain::Normalize(d, {a.fraction, a.exponent});
+    const V moved = hn::Sub(a.exponent, plain.exponent);
+    const auto zero = hn::Eq(a.fraction, hn::Zero(d));
+    return {plain.fraction, plain.exponent,
+            hn::IfThenZeroElse(zero, hn::Mul(a.slope, PowerOf(d, moved)))};
+  }
+  // e^x for a log weight whose derivative is `slope`; that of a zero takes no part.
+  static HWY_INLINE Number Exp(D d, V x, V slope) {
+    const auto plain = Plain::Exp(d, x);
+    const auto zero = hn::Eq(plain.fraction, hn::Zero(d));
+    return {plain.fraction, plain.exponent,
+            hn::IfThenZeroElse(zero, hn::Mul(plain.fraction, slope))};
   }
 };
 

@@ -3,10 +3,12 @@
 
 namespace logsum::scan {
 
-// A row of numbers in memory: their fractions and, apart, their exponents (Ranged only).
+// A row of numbers in memory: their fractions and, apart, their exponents (Ranged and RangedDual)
+// and slopes (RangedDual).
 struct Row {
   double* fractions = nullptr;
   double* exponents = nullptr;
+  double* slopes = nullptr;
 };
 
 // Log weights from here down are zeros: people write zero as -1e38.

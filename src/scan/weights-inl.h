@@ -15,6 +15,7 @@
 #include "core/exp-inl.h"
 #include "core/two_sum-inl.h"
 #include "hwy/highway.h"
+#include "scan/exp_weights-inl.h"
 #include "scan/frame-inl.h"
 #include "scan/numbers-inl.h"
 #include "scan/numbers.hpp"
@@ -26,13 +27,12 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using logsum::HWY_NAMESPACE::Accumulate;
 using logsum::HWY_NAMESPACE::AtLeast;
-using logsum::HWY_NAMESPACE::ExpNonPositive;
 
 // What is kept beside frames so that whole vectors can be read and written.
 inline constexpr std::int64_t kTail = 16;
 
-// Reads elements into `space` and calls use(raw). Slots without an arc hold -inf, and so does what
-// follows the elements.
+// Reads elements into `space` and calls use(raw). Slots without an arc hold -inf; what follows the
+// elements repeats the last ones.
 template <int kLanes, class Use>
 void WithElements(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
                   const std::vector<std::int32_t>* padding, double* space, const Use& use) {
@@ -42,12 +42,14 @@ void WithElements(const Operand& operand, const Places<kLanes>& places, std::int
     constexpr Raw kNothing = -std::numeric_limits<Raw>::infinity();
     auto* const raw = reinterpret_cast<Raw*>(space);
     ReadElements<kLanes, Storage>(operand, places, count, raw);
-    std::fill_n(raw + count * kLanes, kTail, kNothing);
     if (padding != nullptr) {
       for (const std::int32_t slot : *padding) {
         std::fill_n(raw + std::int64_t{slot} * kLanes, kLanes, kNothing);
       }
     }
+    Raw* const end = raw + count * kLanes;
+    if (count == 0) std::fill_n(end, kTail, kNothing);
+    for (std::int64_t i = 0; count > 0 && i < kTail; ++i) end[i] = end[i - kLanes];
     use(raw);
   });
 }
@@ -87,6 +89,18 @@ inline void StoreAt(const Operand& operand, std::int64_t place, double value) {
   if (operand.Exists()) FillElements(operand, place, 1, value);
 }
 
+// What is prefetched while a frame's exponentials are taken: the frame that is read next, and the
+// one that will be written.
+template <int kLanes>
+struct Ahead {
+  Prefetcher<kLanes> read, write;
+
+  HWY_INLINE void Next() {
+    read.Next();
+    write.Next();
+  }
+};
+
 // The least weight that is not zero: e^kLowestLog, a normal number, so that a path is never lost
 // by underflow of a weight.
 inline constexpr double kLowestLog = -708;
@@ -94,26 +108,45 @@ inline constexpr double kAboveLowestWeight = 0x1p-1021;
 
 // Weights as doubles in [0, 1]: weights[element][lane] = e^(x - largest), not below e^kLowestLog
 // but for true zeros. `lowest` is lowered to the lowest x - largest of each lane. A lane with NaN,
-// +inf or zeros only becomes NaN or all zeros.
+// +inf or zeros only becomes NaN or all zeros. `ahead` is prefetched meanwhile.
 template <int kLanes>
 void LinearWeights(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
                    const std::vector<std::int32_t>* padding, double* space, double* weights,
-                   double* largest, double* lowest) {
+                   double* largest, double* lowest, Ahead<kLanes> ahead = {}) {
   WithElements<kLanes>(
       operand, places, count, padding, space, [&](const auto* HWY_RESTRICT raw) HWY_ATTR {
         const hn::ScalableTag<double> d;
-        LargestOf<kLanes>(raw, count, largest);
+        double least[kLanes];
+        ExtremesOf<kLanes>(raw, count, largest, least);
+        bool is_plain = true;
+        for (int lane = 0; lane < kLanes; ++lane) {
+          is_plain =
+              is_plain && least[lane] > kZeroWeight && least[lane] - largest[lane] >= kLowestLog;
+        }
         const auto top = Repeated<kLanes>(largest);
-        const auto zero_weight = hn::Set(d, kZeroWeight), bound = hn::Set(d, kLowestLog);
+        const auto for_each = [&](const auto& weight_of) HWY_ATTR {
+          constexpr std::int64_t kLine = 64 / sizeof(*raw) * kLanes;
+          for (std::int64_t begin = 0; begin < count * kLanes; begin += kLine) {
+            ahead.Next();
+            const std::int64_t end = std::min(begin + kLine, count * kLanes);
+            for (std::int64_t i = begin; i < end; i += kFullLanes) {
+              hn::StoreU(weight_of(LoadWidened(raw + i)), d, weights + i);
+            }
+          }
+        };
+        using Raw = std::remove_cvref_t<decltype(*raw)>;
+        if (HWY_LIKELY(is_plain)) {
+          for_each([&](auto x) HWY_ATTR { return WeightExp<Raw>(hn::Sub(x, top)); });
+          return;
+        }
         auto low = Repeated<kLanes>(lowest);
-        for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
-          const auto x = LoadWidened(raw + i);
-          const auto is_zero = hn::Le(x, zero_weight);
+        for_each([&](auto x) HWY_ATTR {
+          const auto is_zero = hn::Le(x, hn::Set(d, kZeroWeight));
           const auto relative = hn::IfThenZeroElse(is_zero, hn::Sub(x, top));
           low = hn::Min(low, relative);
-          const auto weight = ExpNonPositive(d, AtLeast(d, bound, relative));
-          hn::StoreU(hn::IfThenZeroElse(is_zero, weight), d, weights + i);
-        }
+          const auto weight = WeightExp<Raw>(AtLeast(d, hn::Set(d, kLowestLog), relative));
+          return hn::IfThenZeroElse(is_zero, weight);
+        });
         HWY_ALIGN double lows[kFullLanes];
         hn::Store(low, d, lows);
         for (int i = 0; i < kFullLanes; ++i) {
@@ -133,7 +166,8 @@ void RangedWeights(const Operand& operand, const Places<kLanes>& places, std::in
       operand, places, count, padding, space, [&](const auto* HWY_RESTRICT raw) HWY_ATTR {
         const hn::ScalableTag<double> d;
         using Numbers = Ranged<hn::ScalableTag<double>>;
-        LargestOf<kLanes>(raw, count, largest);
+        double unused[kLanes];
+        ExtremesOf<kLanes>(raw, count, largest, unused);
         for (int lane = 0; lane < kLanes; ++lane) {
           const bool is_finite = largest[lane] > kZeroWeight && std::isfinite(largest[lane]);
           if (!is_finite) largest[lane] = 0;
