@@ -49,15 +49,15 @@ ScanReport ctc_loss(const Tensor& log_probs, const Tensor& targets, const Tensor
 // which double backward and forward mode are made: losses_tangent (N,), grad_tangent log_probs'
 // shape, either null. weights, blank, from_logits and semiring as in ctc_loss.
 void ctc_loss_tangent(const Tensor& log_probs, const Tensor& targets, const Tensor& input_lengths,
-                      const Tensor& target_lengths, const Tensor& direction,
-                      Tensor* losses_tangent, Tensor* grad_tangent, CtcOptions = {}, Context = {});
+                      const Tensor& target_lengths, const Tensor& direction, Tensor* losses_tangent,
+                      Tensor* grad_tangent, CtcOptions = {}, Context = {});
 
 // The best alignment: labels (N, T) i64 with blanks, -1 past input_lengths and everywhere without
 // an alignment; scores (N,), -inf without one. Among equal ones it is the one viterbi finds in the
 // graph of states blank, label, blank, ..., whose arcs are stay, step and skip, in this order.
 void ctc_align(const Tensor& log_probs, const Tensor& targets, const Tensor& input_lengths,
-               const Tensor& target_lengths, Tensor& labels, Tensor& scores,
-               std::int64_t blank = 0, Context = {});
+               const Tensor& target_lengths, Tensor& labels, Tensor& scores, std::int64_t blank = 0,
+               Context = {});
 
 struct CtcDecodeOptions {
   std::int64_t blank = 0;

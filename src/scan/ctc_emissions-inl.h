@@ -162,7 +162,9 @@ class FrameRows {
 // takes some classes twice rather than any number beyond.
 struct ClassVectors {
   HWY_INLINE explicit ClassVectors(const CtcStates& states)
-      : count(states.emission_width), last(states.emission_width - states.lanes) {
+      : lanes(states.lanes),
+        count(states.emission_width),
+        last(states.emission_width - states.lanes) {
     const auto classes = static_cast<std::int64_t>(states.classes.size());
     in_place = states.whole_alphabet && classes >= states.lanes;
     if (in_place) last = classes - states.lanes;
@@ -170,32 +172,34 @@ struct ClassVectors {
   // Where the vector of class k, a multiple of the lanes below `count`, begins.
   HWY_INLINE std::int64_t At(std::int64_t k) const { return std::min(k, last); }
 
-  std::int64_t count, last;
+  std::int64_t lanes, count, last;
   bool in_place;
 };
 
-// Emissions of one frame from its classes' log weights. Returns the largest of those, which they
-// are relative to; below kZeroWeight when all are zeros.
-HWY_INLINE double EmissionsOfFrame(const CtcStates& states, CtcNumbers numbers, const double* x,
-                                   double* emissions, CtcSide& side) {
+// The largest log weight of a frame's classes.
+HWY_INLINE double TopOfFrame(const ClassVectors& vectors, const double* x) {
   const CtcD d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   auto top = hn::Set(d, -std::numeric_limits<double>::infinity());
-  const ClassVectors vectors(states);
-  for (std::int64_t k = 0; k < vectors.count; k += lanes) {
+  for (std::int64_t k = 0; k < vectors.count; k += vectors.lanes) {
     top = hn::Max(top, hn::LoadU(d, x + vectors.At(k)));
   }
-  const double max = hn::GetLane(hn::MaxOfLanes(d, top));
-  top = hn::Set(d, max <= kZeroWeight ? 0 : max);
+  return hn::GetLane(hn::MaxOfLanes(d, top));
+}
+
+// Emissions of one frame from its classes' log weights, relative to the largest of those.
+HWY_INLINE void EmissionsOfFrame(const ClassVectors& vectors, CtcNumbers numbers, const double* x,
+                                 double max, double* emissions, CtcSide& side) {
+  const CtcD d;
+  const auto top = hn::Set(d, max <= kZeroWeight ? 0 : max);
   const auto lowest = hn::Set(d, kLeastNormalLog);
   const bool up = numbers == CtcNumbers::linear;
   const bool linear = up || numbers == CtcNumbers::linear_down;
   const auto least = hn::Set(d, up ? std::numeric_limits<double>::min() : 0.0);
+  const auto nothing = hn::Set(d, -std::numeric_limits<double>::infinity());
   auto clamped = hn::Lt(top, top);
   // Padding is no mass; whole alphabets write over part of it.
-  hn::StoreU(hn::Set(d, linear ? 0 : -std::numeric_limits<double>::infinity()), d,
-             emissions + vectors.count - lanes);
-  for (std::int64_t k = 0; k < vectors.count; k += lanes) {
+  hn::StoreU(linear ? hn::Zero(d) : nothing, d, emissions + vectors.count - vectors.lanes);
+  for (std::int64_t k = 0; k < vectors.count; k += vectors.lanes) {
     const std::int64_t at = vectors.At(k);
     const auto given = hn::LoadU(d, x + at);
     const auto zero = hn::Le(given, hn::Set(d, kZeroWeight));
@@ -206,12 +210,10 @@ HWY_INLINE double EmissionsOfFrame(const CtcStates& states, CtcNumbers numbers, 
       const auto e = hn::IfThenElse(low, least, ExpNonPositive(d, relative));
       hn::StoreU(hn::IfThenZeroElse(zero, e), d, emissions + at);
     } else {
-      const auto nothing = hn::Set(d, -std::numeric_limits<double>::infinity());
       hn::StoreU(hn::IfThenElse(zero, nothing, relative), d, emissions + at);
     }
   }
   if (!hn::AllFalse(d, clamped)) side.clamped = true;
-  return max;
 }
 
 // The log weights of a frame's classes as doubles; padding is -inf. Returns whether no label of the
@@ -307,23 +309,32 @@ void PrepareFrames(const CtcJob& job, const CtcStates& states, CtcNumbers number
   const bool linear = numbers == CtcNumbers::linear || numbers == CtcNumbers::linear_down;
   const bool from_emissions = states.whole_alphabet && linear;
   const bool softmax = job.from_logits && !job.emissions_only;
+  const ClassVectors vectors(states);
   for (std::int64_t block = begin; block < end; block += kCtcBlock) {
     const std::int64_t block_end = std::min(block + kCtcBlock, end);
     PrefetchFrames(job.frames, block_end, std::min(block_end + kCtcBlock, end));
     const FrameRows<Real, Storage> rows(job.frames, block, block_end, side.frames);
+    // All frames are read before the first is exponentiated, so that their chains of instructions,
+    // each longer than its work, overlap.
+    double* const x = side.shares;
+    double tops[kCtcBlock];
     for (std::int64_t t = block; t < block_end; ++t) {
-      const Real* const row = rows.Row(t - block);
-      double* const x = side.numbers;
+      double* const at = x + (t - block) * states.emission_width;
       // Logits of all labels are needed for the softmax; else only the sequence's own count.
-      if (!ReadClasses(states, !job.from_logits, row, job.frames.labels, x)) {
+      if (!ReadClasses(states, !job.from_logits, rows.Row(t - block), job.frames.labels, at)) {
         side.invalid = true;
         return;
       }
-      const double top = EmissionsOfFrame(states, numbers, x, work.Emissions(t), side);
+      tops[t - block] = TopOfFrame(vectors, at);
+    }
+    for (std::int64_t t = block; t < block_end; ++t) {
+      const double top = tops[t - block];
+      EmissionsOfFrame(vectors, numbers, x + (t - block) * states.emission_width, top,
+                       work.Emissions(t), side);
       if (top > kZeroWeight) side.offset.Add(top);
-      if (softmax) {
-        PrepareSoftmax<Real, Storage>(job, from_emissions, states, row, top, work, side, t);
-      }
+      if (!softmax) continue;
+      PrepareSoftmax<Real, Storage>(job, from_emissions, states, rows.Row(t - block), top, work,
+                                    side, t);
     }
     if (softmax) {
       int exponent;

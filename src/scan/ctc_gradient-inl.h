@@ -48,7 +48,7 @@ inline void SumClasses(const CtcStates& states, CtcSide& side, VectorSpan span) 
   const hn::CappedTag<double, kCtcBlock> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const std::int64_t first = span.first * states.lanes, end = span.end * states.lanes;
-  double* const by_position = side.gamma_by_position;
+  double* const by_position = side.by_position;
   std::fill(by_position, by_position + first * kCtcBlock, 0.0);
   Transpose(side.gamma + first, states.width, kCtcBlock, end - first,
             by_position + first * kCtcBlock, kCtcBlock);
@@ -176,8 +176,7 @@ HWY_INLINE void WriteBlock(const CtcJob& job, const CtcStates& states, const Ctc
   NormalizeShares(job, states, side, end - begin);
   const std::int64_t count = end - begin;
   const bool in_vectors = states.whole_alphabet && job.gradient.label_stride == 1 &&
-                          states.classes.size() >= hn::Lanes(CtcD()) &&
-                          states.emission_width <= states.width;
+                          states.classes.size() >= hn::Lanes(CtcD());
   if (in_vectors && job.gradient.dtype == DType::f32) {
     WriteFramesInVectors<N, float>(job, states, work, side, begin, count);
   } else if (in_vectors && job.gradient.dtype == DType::f64) {

@@ -49,14 +49,13 @@ CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t alphabet, std::in
     classes.erase(std::unique(classes.begin(), classes.end()), classes.end());
     blank_class = ClassOf(blank);
   }
-  const std::size_t num_classes = classes.size();
-  emission_width = RoundUp(static_cast<std::int64_t>(num_classes), lanes);
+  emission_width = RoundUp(static_cast<std::int64_t>(classes.size()), lanes);
   class_bias.assign(static_cast<std::size_t>(emission_width),
                     -std::numeric_limits<double>::infinity());
   class_bias[static_cast<std::size_t>(blank_class)] = 0;
   label_class.assign(static_cast<std::size_t>(width), blank_class);
   may_skip.assign(static_cast<std::size_t>(width + lanes), 0.0);
-  class_starts.assign(num_classes + 1, 0);
+  class_starts.assign(classes.size() + 1, 0);
   for (std::size_t i = 0; i < labels.size(); ++i) {
     label_class[i] = ClassOf(labels[i]);
     may_skip[i] = i > 0 && labels[i] != labels[i - 1] ? 1.0 : 0.0;
@@ -70,7 +69,6 @@ CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t alphabet, std::in
     std::int64_t& at = next[static_cast<std::size_t>(label_class[i])];
     class_positions[static_cast<std::size_t>(at++)] = static_cast<std::int64_t>(i);
   }
-
   const std::vector<std::int64_t> needed = FramesNeeded(labels);
   const std::int64_t total = L == 0 ? 0 : needed.back();
   feasible = total <= T;

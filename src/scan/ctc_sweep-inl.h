@@ -129,10 +129,9 @@ HWY_INLINE Number NumbersAfter(const Number& here, const Number& after) {
   }
 }
 
-// Which of the labels at `i` may be skipped to from the label before.
-HWY_INLINE hn::Mask<CtcD> MaySkip(const CtcStates& states, std::int64_t i) {
-  const CtcD d;
-  return hn::Gt(hn::LoadU(d, states.may_skip.data() + i), hn::Zero(d));
+// 1 where the label at `i` may be skipped to from the label before, else 0.
+HWY_INLINE hn::Vec<CtcD> MaySkip(const CtcStates& states, std::int64_t i) {
+  return hn::LoadU(CtcD(), states.may_skip.data() + i);
 }
 
 // Calls visit(i, sums, label emissions, blank emission) for the vectors of a step's span.
@@ -153,8 +152,7 @@ HWY_INLINE void ForwardStep(const CtcStates& states, const CtcStep& step,
     const auto blank = N::Load(d, step.from.blanks, i);
     const auto before = NumbersBefore<N>(last_label, label);
     last_label = label;
-    const auto skipping = N::Select(d, MaySkip(states, i), before);
-    const CtcSums<N> sums = {N::Add(d, N::Add(d, label, blank), skipping),
+    const CtcSums<N> sums = {N::AddWhere(d, MaySkip(states, i), before, N::Add(d, label, blank)),
                              N::Add(d, blank, before)};
     const auto at = hn::LoadU(di, states.label_class.data() + i);
     visit(i, sums, emissions[at], blank_emission);
@@ -181,9 +179,9 @@ HWY_INLINE void BackwardStep(const CtcStates& states, const CtcStep& step,
     const auto blank_after = NumbersAfter<N>(blank, next_blank);
     next_label = label;
     next_blank = blank;
-    const auto skipping = N::Select(d, MaySkip(states, i + 1), label_after);
-    const CtcSums<N> sums = {N::Add(d, N::Add(d, label, blank_after), skipping),
-                             N::Add(d, blank, label)};
+    const CtcSums<N> sums = {
+        N::AddWhere(d, MaySkip(states, i + 1), label_after, N::Add(d, label, blank_after)),
+        N::Add(d, blank, label)};
     const auto at = hn::LoadU(di, states.label_class.data() + i);
     visit(i, sums, emissions[at], blank_emission);
   }

@@ -34,13 +34,13 @@ struct CtcSide {
   bool clamped = false;           // an emission below the smallest normal number
   bool flushed = false;           // a score below it (linear_down)
 
-  RowRing ring{};             // of the sweep's own rows, behind the meeting
-  double* frames = nullptr;   // a block of frames, as real numbers
-  double* terms = nullptr;    // of a softmax
-  double* numbers = nullptr;  // an emission row split into fractions and exponents
-  double* gamma = nullptr;    // posteriors of a block: by frame
-  double* gamma_by_position = nullptr;
-  double* shares = nullptr;  // and by class
+  RowRing ring{};                 // of the sweep's own rows, behind the meeting
+  double* frames = nullptr;       // a block of frames, as real numbers
+  double* terms = nullptr;        // of a softmax
+  double* numbers = nullptr;      // an emission row split into fractions and exponents
+  double* gamma = nullptr;        // posteriors of a block: by frame and position,
+  double* by_position = nullptr;  // by position and frame,
+  double* shares = nullptr;       // and by class and frame
 };
 
 // Elements of the arrays of a work, for one sequence or the largest of several.
@@ -55,8 +55,8 @@ struct CtcSizes {
   std::int64_t RowStride() const { return 2 * arrays * width; }
   bool HasSlopes() const { return arrays == 3; }
   std::int64_t SideElements() const {
-    return 2 * RowStride() + (kCtcBlock + 1) * labels + 3 * emission_width + 2 * kCtcBlock * width +
-           kCtcBlock * (emission_width + 2) + 7 * kSlack;
+    return 2 * RowStride() + (kCtcBlock + 1) * labels + 3 * emission_width +
+           kCtcBlock * (std::max(width, emission_width) + width + emission_width + 2) + 7 * kSlack;
   }
   std::int64_t Elements() const {
     return (keep ? frames + 2 : 0) * RowStride() + frames * (emission_width + 1) +
@@ -79,8 +79,8 @@ class CtcWork {
       side.frames = Take(kCtcBlock * sizes.labels);
       side.terms = Take(sizes.labels);
       side.numbers = Take(3 * sizes.emission_width);
-      side.gamma = Take(kCtcBlock * sizes.width);
-      side.gamma_by_position = Take(kCtcBlock * sizes.width);
+      side.gamma = Take(kCtcBlock * std::max(sizes.width, sizes.emission_width));
+      side.by_position = Take(kCtcBlock * sizes.width);
       side.shares = Take(kCtcBlock * (sizes.emission_width + 2));
     }
   }

@@ -32,11 +32,18 @@ constexpr std::int64_t RowSize(std::int64_t num_states, std::int64_t parts) {
   return lines % kPage == 0 ? lines + kTail : lines;
 }
 
-// Doubles of an array of a frame's elements or of the states, whichever are more.
+// Doubles of an array of the states, and of a frame's elements or the states, whichever are more.
+template <class D>
+std::int64_t ArraySize(std::int64_t count) {
+  return (count * kLanesOf<D> + kTail - 1) / kTail * kTail + kTail;
+}
+template <class D>
+std::int64_t StatesSize(const Graph::Arcs& arcs) {
+  return ArraySize<D>(arcs.num_states);
+}
 template <class D>
 std::int64_t FrameSize(const Graph::Arcs& arcs) {
-  const std::int64_t count = std::max(arcs.num_states, arcs.num_slots);
-  return (count * kLanesOf<D> + kTail - 1) / kTail * kTail + kTail;
+  return ArraySize<D>(std::max(arcs.num_states, arcs.num_slots));
 }
 
 template <class D>

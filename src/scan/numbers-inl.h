@@ -66,9 +66,9 @@ class Linear {
   static HWY_INLINE Number MulAdd(D /*d*/, const Number& a, const Number& b, const Number& c) {
     return {hn::MulAdd(a.fraction, b.fraction, c.fraction)};
   }
-  // What `keep` selects, else zero.
-  static HWY_INLINE Number Select(D /*d*/, hn::Mask<D> keep, const Number& a) {
-    return {hn::IfThenElseZero(keep, a.fraction)};
+  // sum + a where `flag` is 1, sum where it is 0.
+  static HWY_INLINE Number AddWhere(D /*d*/, V flag, const Number& a, const Number& sum) {
+    return {hn::MulAdd(flag, a.fraction, sum.fraction)};
   }
   // Underflow, rounded up. Also makes exact zeros tiny: a mass that the certificate counts anyway.
   static HWY_INLINE Number Floor(D d, const Number& a) {
@@ -121,9 +121,12 @@ class Ranged {
   static HWY_INLINE Number MulAdd(D d, const Number& a, const Number& b, const Number& c) {
     return Add(d, Mul(d, a, b), c);
   }
-  static HWY_INLINE Number Select(D d, hn::Mask<D> keep, const Number& a) {
-    return {hn::IfThenElseZero(keep, a.fraction),
-            hn::IfThenElse(keep, a.exponent, hn::Set(d, kZeroExponent))};
+  static HWY_INLINE Number AddWhere(D d, V flag, const Number& a, const Number& sum) {
+    // A fraction of 0 alone would be a zero with a large exponent, which pushes others out.
+    const auto keep = hn::Gt(flag, hn::Zero(d));
+    return Add(d, sum,
+               {hn::IfThenElseZero(keep, a.fraction),
+                hn::IfThenElse(keep, a.exponent, hn::Set(d, kZeroExponent))});
   }
   static HWY_INLINE Number Floor(D /*d*/, const Number& a) { return a; }
 
@@ -215,10 +218,12 @@ class RangedDual {
     return {hn::MulAdd(a.fraction, a_power, hn::Mul(b.fraction, b_power)), exponent,
             hn::MulAdd(a.slope, a_power, hn::Mul(b.slope, b_power))};
   }
-  static HWY_INLINE Number Select(D d, hn::Mask<D> keep, const Number& a) {
-    return {hn::IfThenElseZero(keep, a.fraction),
-            hn::IfThenElse(keep, a.exponent, hn::Set(d, kZeroExponent)),
-            hn::IfThenElseZero(keep, a.slope)};
+  static HWY_INLINE Number AddWhere(D d, V flag, const Number& a, const Number& sum) {
+    const auto keep = hn::Gt(flag, hn::Zero(d));
+    return Add(d, sum,
+               {hn::IfThenElseZero(keep, a.fraction),
+                hn::IfThenElse(keep, a.exponent, hn::Set(d, kZeroExponent)),
+                hn::IfThenElseZero(keep, a.slope)});
   }
   static HWY_INLINE Number Floor(D /*d*/, const Number& a) { return a; }
   static HWY_INLINE Number Normalize(D d, const Number& a) {
@@ -262,8 +267,9 @@ class MaxPlus {
   static HWY_INLINE Number Add(D /*d*/, const Number& a, const Number& b) {
     return {hn::Max(a.fraction, b.fraction)};
   }
-  static HWY_INLINE Number Select(D d, hn::Mask<D> keep, const Number& a) {
-    return {hn::IfThenElse(keep, a.fraction, Zero(d).fraction)};
+  static HWY_INLINE Number AddWhere(D d, V flag, const Number& a, const Number& sum) {
+    const auto keep = hn::Gt(flag, hn::Zero(d));
+    return {hn::IfThenElse(keep, hn::Max(a.fraction, sum.fraction), sum.fraction)};
   }
   static HWY_INLINE Number Floor(D /*d*/, const Number& a) { return a; }
 };

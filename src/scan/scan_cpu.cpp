@@ -7,9 +7,11 @@
 #include "hwy/highway.h"
 #include "scan/covariance-inl.h"
 #include "scan/kernels.hpp"
-#include "scan/linear-inl.h"
+#include "scan/linear_gradient-inl.h"
+#include "scan/linear_sum-inl.h"
 #include "scan/max-inl.h"
-#include "scan/ranged-inl.h"
+#include "scan/ranged_gradient-inl.h"
+#include "scan/ranged_scores-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::scan::HWY_NAMESPACE {
