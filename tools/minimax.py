@@ -123,6 +123,19 @@ def exp_quotient(half_width: str, degree: int, bits: int) -> tuple[list[mp.mpf],
     )
 
 
+def exp_table_quotient(half_width: str, degree: int, bits: int) -> tuple[list[mp.mpf], mp.mpf]:
+    """q of e^r = 1 + r + r^2 q(r) on |r| <= half_width."""
+    a = mp.mpf(half_width)
+    return rounded(
+        lambda r: (mp.exp(r) - 1 - r) / mp.exp(r),
+        lambda r: r**2 / mp.exp(r),
+        -a,
+        a,
+        degree,
+        bits,
+    )
+
+
 def log_quotient(degree: int, bits: int) -> tuple[list[mp.mpf], mp.mpf]:
     """q of log((1 + s) / (1 - s)) = 2 s + s^3 q(z), z = s^2, for the log of [1, sqrt(2)]."""
     top = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)
@@ -152,6 +165,8 @@ def show_ln2(name: str, *bits: int) -> None:
 if __name__ == "__main__":
     show("exp float32", exp_quotient("0.36", 3, 24), 24)
     show("exp float64", exp_quotient("0.3467", 8, 53), 53)
+    show("exp float64 by a table", exp_table_quotient("0.02167", 5, 53), 53)
+    print("2^(k/16):", ", ".join(float(mp.mpf(2) ** (mp.mpf(k) / 16)).hex() for k in range(16)))
     show("log float32", log_quotient(2, 24), 24)
     show("log float64", log_quotient(6, 53), 53)
     show_ln2("float32", 24, 24)

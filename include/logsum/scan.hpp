@@ -65,9 +65,9 @@ struct ScanReport {
 // logZ (N,), and the gradients of its sum, any of them null: grad_Ms (the posterior probability of
 // every arc; the indicator of viterbi's path with Semiring::max), grad_v0 and grad_vT.
 //
-// Memory per thread, with V sequences of a SIMD group (8 at most) and interval k of checkpoints:
-// 8 V (E + 3 C) bytes, with a gradient 8 V C (T + 1), or 8 V C (T / k + k + 2) with checkpoints;
-// twice that while sequences are repaired.
+// Memory per thread, with V sequences of a SIMD group (8 at most), M the larger of E and C, and
+// interval k of checkpoints: 8 V (2 M + 5 C) bytes; with a gradient 8 V (2 M + 4 C + T + C T), or
+// with checkpoints C (T / k + k) in place of C T; at most twice that while sequences are repaired.
 ScanReport logZ(const Tensor& Ms, const Graph& graph, const Tensor& v0, const Tensor& vT,
                 const Tensor* lengths, Tensor& logZ, Tensor* grad_Ms, Tensor* grad_v0,
                 Tensor* grad_vT, ScanOptions = {}, Context = {});

@@ -18,6 +18,7 @@
 #include <hwy/highway.h>
 
 #include "core/exp_constants.hpp"
+#include "core/exp_table-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum {
@@ -279,17 +280,21 @@ HWY_INLINE hn::Mask<D> InScaleDomain(D d, V x) {
 }
 
 // e^x for x <= 0 or NaN. At most 1.1 ulp, -inf -> 0, NaN -> NaN; results below 2^-126.5
-// (2^-1022.5) are 0, and below the smallest normal when the mode flushes.
+// (2^-1022.5, by table 2^-1022) are 0, and below the smallest normal when the mode flushes.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpNonPositive(D d, V x) {
   using T = hn::TFromD<D>;
   using C = ExpConstants<T>;
-  constexpr double kLowest = -C::kExponentBias * ExpConstants<double>::kLn2Hi;
-  const V rounder = hn::Set(d, C::kRounder + T{C::kExponentBias});
-  x = AtLeast(d, hn::Set(d, static_cast<T>(kLowest)), x);
-  const V t = hn::MulAdd(x, hn::Set(d, C::kLog2E), rounder);
-  const V power = PowerFromField(d, hn::BitCast(hn::RebindToUnsigned<D>(), t));
-  return ScaleExp(d, ExpReducedMinus1(d, ReduceByLn2Near(d, x, hn::Sub(t, rounder))), power);
+  if constexpr (kHasExpTable && sizeof(T) == sizeof(double) && hn::MaxLanes(D()) == 8) {
+    return ExpNonPositiveByTable(d, x);
+  } else {
+    constexpr double kLowest = -C::kExponentBias * ExpConstants<double>::kLn2Hi;
+    const V rounder = hn::Set(d, C::kRounder + T{C::kExponentBias});
+    x = AtLeast(d, hn::Set(d, static_cast<T>(kLowest)), x);
+    const V t = hn::MulAdd(x, hn::Set(d, C::kLog2E), rounder);
+    const V power = PowerFromField(d, hn::BitCast(hn::RebindToUnsigned<D>(), t));
+    return ScaleExp(d, ExpReducedMinus1(d, ReduceByLn2Near(d, x, hn::Sub(t, rounder))), power);
+  }
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

@@ -95,4 +95,23 @@ struct ExpConstants<double> {
       0x1.74663c5257c3fp-3, 0x1.39a1fba6ea505p-3, 0x1.2f02e65e446e7p-3};
 };
 
+// Of exp_table-inl.h.
+struct ExpTableConstants {
+  static constexpr double kInverseStep = 0x1.71547652b82fep+4;  // 16 / ln 2
+  static constexpr double kStepHi = 0x1.62e42fefa39efp-5;
+  static constexpr double kStepLo = 0x1.abc9e3b39803fp-60;
+  static constexpr double kLeast = -0x1.6232bdd7abcd2p+9;  // log(2^-1022)
+
+  // e^r = 1 + r + r^2 q(r); relative error 2^-65.2 on |r| <= 0.02167.
+  static constexpr double kQuotient[] = {0x1.0000000000004p-1,  0x1.5555555555545p-3,
+                                         0x1.555555547fda3p-5,  0x1.111111125621ep-7,
+                                         0x1.6c18413b347d7p-10, 0x1.a01919f1688fcp-13};
+  // 2^(k/16).
+  static constexpr double kPowers[] = {
+      0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 0x1.172b83c7d517bp+0, 0x1.2387a6e756238p+0,
+      0x1.306fe0a31b715p+0, 0x1.3dea64c123422p+0, 0x1.4bfdad5362a27p+0, 0x1.5ab07dd485429p+0,
+      0x1.6a09e667f3bcdp+0, 0x1.7a11473eb0187p+0, 0x1.8ace5422aa0dbp+0, 0x1.9c49182a3f090p+0,
+      0x1.ae89f995ad3adp+0, 0x1.c199bdd85529cp+0, 0x1.d5818dcfba487p+0, 0x1.ea4afa2a490dap+0};
+};
+
 }  // namespace logsum

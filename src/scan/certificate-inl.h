@@ -40,7 +40,7 @@
 
 #include "hwy/highway.h"
 #include "scan/graph.hpp"
-#include "scan/weights-inl.h"
+#include "scan/linear_weights-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::scan {

@@ -50,8 +50,12 @@ void EvaluateAll(std::int64_t count, int threads, const Make& make, const Finish
   }
   for (std::int64_t begin = 0; begin < count; begin += threads) {
     const std::int64_t end = std::min(count, begin + threads);
-    std::vector<Evaluation> wave;
-    for (std::int64_t n = begin; n < end; ++n) wave.push_back(make(n));
+    std::vector<Evaluation> wave(static_cast<std::size_t>(end - begin));
+    const auto sequences = [&](const auto& step) {
+      ParallelFor(end - begin, threads,
+                  [&](std::int64_t i) { step(wave[static_cast<std::size_t>(i)], begin + i); });
+    };
+    sequences([&](Evaluation& evaluation, std::int64_t n) { evaluation = make(n); });
     const auto halves = [&](auto step) {
       ParallelFor(2 * static_cast<std::int64_t>(wave.size()), threads, [&](std::int64_t half) {
         CtcEvaluation& evaluation = *wave[static_cast<std::size_t>(half / 2)];
@@ -61,15 +65,13 @@ void EvaluateAll(std::int64_t count, int threads, const Make& make, const Finish
     const auto is_done = [](const Evaluation& evaluation) { return evaluation->done(); };
     while (!std::all_of(wave.begin(), wave.end(), is_done)) {
       halves(&CtcEvaluation::Sweep);
-      for (const Evaluation& evaluation : wave) {
+      sequences([](Evaluation& evaluation, std::int64_t) {
         if (!evaluation->done()) evaluation->Meet();
-      }
+      });
       halves(&CtcEvaluation::Gradient);
-      for (const Evaluation& evaluation : wave) evaluation->Conclude();
+      sequences([](Evaluation& evaluation, std::int64_t) { evaluation->Conclude(); });
     }
-    for (std::int64_t n = begin; n < end; ++n) {
-      finish(n, *wave[static_cast<std::size_t>(n - begin)]);
-    }
+    sequences([&](Evaluation& evaluation, std::int64_t n) { finish(n, *evaluation); });
   }
 }
 

@@ -45,34 +45,28 @@ HWY_INLINE void StoreAs(CtcD /*d*/, hn::Vec<CtcD> x, float* to) {
   hn::StoreU(hn::DemoteTo(df, x), df, to);
 }
 
-// Calls visit(first, vector load) along a row of reals; what a last vector lacks is -inf.
-template <class Real, class Visit>
-HWY_INLINE void AlongRow(const Real* row, std::int64_t count, const Visit& visit) {
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(CtcD()));
-  std::int64_t c = 0;
-  for (; c + lanes <= count; c += lanes) visit(c, row + c);
-  if (c == count) return;
-  HWY_ALIGN Real rest[hn::MaxLanes(CtcD())];
-  for (std::int64_t i = 0; i < lanes; ++i) {
-    rest[i] = c + i < count ? row[c + i] : -std::numeric_limits<Real>::infinity();
-  }
-  visit(c, rest);
-}
-
-// Whether no number of a row is +inf or NaN.
+// The largest number of a row; NaN if one is +inf or NaN.
 template <class Real>
-HWY_INLINE bool BelowInfinity(const Real* row, std::int64_t count) {
+HWY_INLINE Real TopOfRow(const Real* row, std::int64_t count) {
   const hn::ScalableTag<Real> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto infinity = hn::Set(d, std::numeric_limits<Real>::infinity());
-  auto bad = hn::Not(hn::Eq(infinity, infinity));
+  constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+  const auto infinity = hn::Set(d, kInfinity);
+  auto top = hn::Neg(infinity);
+  auto below = hn::Eq(infinity, infinity);
   std::int64_t c = 0;
   for (; c + lanes <= count; c += lanes) {
-    bad = hn::Or(bad, hn::Not(hn::Lt(hn::LoadU(d, row + c), infinity)));
+    const auto x = hn::LoadU(d, row + c);
+    below = hn::And(below, hn::Lt(x, infinity));
+    top = hn::Max(top, x);
   }
-  bool is_bad = !hn::AllFalse(d, bad);
-  for (; c < count; ++c) is_bad |= !(row[c] < std::numeric_limits<Real>::infinity());
-  return !is_bad;
+  Real max = hn::GetLane(hn::MaxOfLanes(d, top));
+  bool all_below = hn::AllTrue(d, below);
+  for (; c < count; ++c) {
+    all_below &= row[c] < kInfinity;
+    max = std::max(max, row[c]);
+  }
+  return all_below ? max : std::numeric_limits<Real>::quiet_NaN();
 }
 
 // The softmax of a row: its maximum and its denominator, relative to that. The terms of the maximum
@@ -85,46 +79,52 @@ struct Denominator {
 template <class Real>
 HWY_INLINE Denominator SoftmaxOf(const Real* row, std::int64_t count, Real* terms) {
   const CtcD d;
-  auto top = hn::Set(d, -std::numeric_limits<double>::infinity());
-  AlongRow(row, count,
-           [&](std::int64_t, const Real* at) HWY_ATTR { top = hn::Max(top, LoadWide(d, at)); });
-  const double max = hn::GetLane(hn::MaxOfLanes(d, top));
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const double max = TopOfRow(row, count);
   if (max == -std::numeric_limits<double>::infinity()) {
     if (terms != nullptr) std::fill_n(terms, count, Real{0});
     return {max, 0};
   }
-  top = hn::Set(d, max);
-  auto sum = hn::Zero(d);
-  auto equal = hn::Zero(d);
-  HWY_ALIGN Real last[hn::MaxLanes(d)];
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  AlongRow(row, count, [&](std::int64_t c, const Real* at) HWY_ATTR {
-    const auto x = LoadWide(d, at);
-    const auto is_top = hn::Eq(x, top);
-    const auto e = ExpNonPositive(d, hn::Sub(x, top));
-    sum = hn::Add(sum, hn::IfThenZeroElse(is_top, e));
-    equal = hn::Add(equal, hn::IfThenElseZero(is_top, hn::Set(d, 1.0)));
-    if (terms == nullptr) return;
-    if (c + lanes <= count) {
-      StoreAs(d, e, terms + c);
-    } else {
-      StoreAs(d, e, last);
-      std::copy_n(last, count - c, terms + c);
+  const auto top = hn::Set(d, max);
+  const auto one = hn::Set(d, 1.0);
+  auto others = hn::Zero(d);
+  std::size_t ones = 0;
+  const auto add = [&](const Real* from, Real* to) HWY_ATTR {
+    const auto e = ExpNonPositive(d, hn::Sub(LoadWide(d, from), top));
+    const auto is_one = hn::Eq(e, one);
+    others = hn::Add(others, hn::IfThenZeroElse(is_one, e));
+    ones += hn::CountTrue(d, is_one);
+    if (to != nullptr) StoreAs(d, e, to);
+  };
+  std::int64_t c = 0;
+  for (; c + lanes <= count; c += lanes) add(row + c, terms == nullptr ? nullptr : terms + c);
+  if (c < count) {
+    HWY_ALIGN Real rest[hn::MaxLanes(CtcD())];
+    for (std::int64_t i = 0; i < lanes; ++i) {
+      rest[i] = c + i < count ? row[c + i] : -std::numeric_limits<Real>::infinity();
     }
-  });
-  const double others = hn::GetLane(hn::SumOfLanes(d, sum));
-  return {max, hn::GetLane(hn::SumOfLanes(d, equal)) + others};
+    add(rest, rest);
+    if (terms != nullptr) std::copy_n(rest, count - c, terms + c);
+  }
+  return {max, static_cast<double>(ones) + hn::GetLane(hn::SumOfLanes(d, others))};
 }
 
 // to[c] = factor terms[c], in the gradient's type.
 template <class Storage, class Real>
 HWY_INLINE void WriteScaled(const Real* HWY_RESTRICT terms, Real factor, std::int64_t count,
                             Storage* HWY_RESTRICT to, std::int64_t step) {
-  if (step != 1) {
-    for (std::int64_t c = 0; c < count; ++c) to[c * step] = Narrow<Storage>(factor * terms[c]);
-  } else {
-    for (std::int64_t c = 0; c < count; ++c) to[c] = Narrow<Storage>(factor * terms[c]);
+  std::int64_t c = 0;
+  if constexpr (std::is_same_v<Storage, Real>) {
+    const hn::ScalableTag<Real> d;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    const auto scale = hn::Set(d, factor);
+    if (step == 1) {
+      for (; c + lanes <= count; c += lanes) {
+        hn::StoreU(hn::Mul(hn::LoadU(d, terms + c), scale), d, to + c);
+      }
+    }
   }
+  for (; c < count; ++c) to[c * step] = Narrow<Storage>(factor * terms[c]);
 }
 
 // The frames of a block as rows of reals, in place where they lie so.
@@ -226,6 +226,8 @@ HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* ro
   const auto count = static_cast<std::int64_t>(states.classes.size());
   const ClassVectors vectors(states);
   if (!vectors.in_place) {
+    // First from end to end, which brings a long row near, then here and there.
+    const bool below_infinity = !std::isnan(TopOfRow(row, labels));
     const auto nothing = hn::Set(d, -std::numeric_limits<double>::infinity());
     hn::StoreU(nothing, d, x + states.emission_width - lanes);
     for (std::int64_t k = 0; k < count; ++k) {
@@ -233,7 +235,7 @@ HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* ro
       const auto given = static_cast<double>(row[states.classes[at]]);
       x[k] = biased ? given + states.class_bias[at] : given;
     }
-    return BelowInfinity(row, labels);
+    return below_infinity;
   }
   const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
   auto below = hn::Eq(infinity, infinity);

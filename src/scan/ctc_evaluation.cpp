@@ -15,10 +15,11 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // log(a 2^m / (b 2^n)) - offset, accurate near zero too.
 double LogOfRatio(CtcTotal a, CtcTotal b, double offset) {
-  double ratio = a.fraction / b.fraction;
-  double exponent = a.exponent - b.exponent;
+  int a_exponent, b_exponent;
+  double ratio = std::frexp(a.fraction, &a_exponent) / std::frexp(b.fraction, &b_exponent);
+  double exponent = a.exponent - b.exponent + (a_exponent - b_exponent);
   // A ratio near one is a number near one, not a logarithm near one cancelled by an exponent.
-  if (std::abs(std::ilogb(ratio) + exponent) < 100) {
+  if (std::abs(exponent) <= 2) {
     ratio = std::ldexp(ratio, static_cast<int>(exponent));
     exponent = 0;
   }
@@ -108,7 +109,8 @@ void CtcEvaluation::Meet() {
   total.exponent += left.exponent + right.exponent;
   const bool clamped = left.clamped || right.clamped;
   if (numbers_ == CtcNumbers::linear_down) {
-    if (left.flushed || right.flushed || clamped) {
+    const bool exact = !left.flushed && !right.flushed && !clamped;
+    if (!exact || !(total.fraction >= LeastExactTotal(2 * states_.width))) {
       lower_ = total;
       TryAgain(CtcNumbers::linear);
       return;

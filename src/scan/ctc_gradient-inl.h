@@ -53,16 +53,16 @@ inline void SumClasses(const CtcStates& states, CtcSide& side, VectorSpan span) 
   Transpose(side.gamma + first, states.width, kCtcBlock, end - first,
             by_position + first * kCtcBlock, kCtcBlock);
   std::fill(by_position + end * kCtcBlock, by_position + states.width * kCtcBlock, 0.0);
-  const auto num_classes = states.classes.size();
-  for (std::size_t k = 0; k < num_classes; ++k) {
-    if (static_cast<std::int64_t>(k) == states.blank_class) continue;
+  for (const std::int64_t k : states.classes_by_size) {
+    const std::int64_t begin = states.class_starts[static_cast<std::size_t>(k)];
+    const std::int64_t stop = states.class_starts[static_cast<std::size_t>(k) + 1];
     for (std::int64_t j = 0; j < kCtcBlock; j += lanes) {
       auto sum = hn::Zero(d);
-      for (std::int64_t p = states.class_starts[k]; p < states.class_starts[k + 1]; ++p) {
+      for (std::int64_t p = begin; p < stop; ++p) {
         const std::int64_t i = states.class_positions[static_cast<std::size_t>(p)];
         sum = hn::Add(sum, hn::Load(d, by_position + i * kCtcBlock + j));
       }
-      hn::Store(sum, d, side.shares + static_cast<std::int64_t>(k) * kCtcBlock + j);
+      hn::Store(sum, d, side.shares + k * kCtcBlock + j);
     }
   }
 }
@@ -107,7 +107,14 @@ HWY_INLINE FrameFacts FactsOf(const CtcJob& job, const CtcStates& states, const 
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const double* const emissions = work.Emissions(frame);
   FrameFacts facts = {emissions, emissions, N::kRanged ? kZeroWeight : 0, 0};
-  if (!job.from_logits) return facts;
+  if (!job.from_logits) {
+    // Logarithms may be -inf, which times no scale is not zero.
+    if constexpr (N::kRanged) {
+      std::fill_n(side.numbers, states.emission_width, 0.0);
+      facts.softmax = side.numbers;
+    }
+    return facts;
+  }
   facts.scale = job.weight * work.softmax_scale[frame];
   if constexpr (N::kRanged) {
     for (std::int64_t k = 0; k < states.emission_width; k += lanes) {

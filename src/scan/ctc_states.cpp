@@ -69,6 +69,15 @@ CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t alphabet, std::in
     std::int64_t& at = next[static_cast<std::size_t>(label_class[i])];
     class_positions[static_cast<std::size_t>(at++)] = static_cast<std::int64_t>(i);
   }
+  const auto size_of = [&](std::int64_t k) {
+    const auto at = static_cast<std::size_t>(k);
+    return class_starts[at + 1] - class_starts[at];
+  };
+  for (std::int64_t k = 0; k < static_cast<std::int64_t>(classes.size()); ++k) {
+    if (k != blank_class) classes_by_size.push_back(k);
+  }
+  std::stable_sort(classes_by_size.begin(), classes_by_size.end(),
+                   [&](std::int64_t a, std::int64_t b) { return size_of(a) < size_of(b); });
   const std::vector<std::int64_t> needed = FramesNeeded(labels);
   const std::int64_t total = L == 0 ? 0 : needed.back();
   feasible = total <= T;

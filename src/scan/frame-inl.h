@@ -90,6 +90,7 @@ class Prefetcher {
     for (const char* const run : runs_) hwy::Prefetch(run + next_ * kLine);
     ++next_;
   }
+  std::int64_t Lines() const { return lines_; }
 
  private:
   static constexpr std::int64_t kLine = 64;
@@ -157,26 +158,16 @@ void ReadElements(const Operand& operand, const Places<kLanes>& places, std::int
   }
 }
 
-// values[element][lane], rounded once, for the lanes in `live` (bits).
+// raw[element][lane], rounded to storage, for the lanes in `live` (bits).
 template <int kLanes, class Storage, class Raw = RawOf<Storage>>
 void WriteElements(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
-                   unsigned live, const double* HWY_RESTRICT values, Raw* HWY_RESTRICT raw) {
+                   unsigned live, const Raw* HWY_RESTRICT raw) {
   auto* const data = static_cast<Storage*>(operand.data);
-  const Raw* narrow = raw;
-  if constexpr (std::is_same_v<Raw, double>) {
-    narrow = values;
-  } else {
-    const hn::ScalableTag<double> d;
-    const hn::Rebind<float, decltype(d)> df;
-    for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
-      hn::StoreU(hn::DemoteTo(df, hn::LoadU(d, values + i)), df, raw + i);
-    }
-  }
   const bool is_run = operand.IsRun();
   if constexpr (std::is_same_v<Storage, Raw> && kLanes > 1) {
     const std::int64_t step = StepOf<kLanes>(places);
     if (is_run && step != 0 && live == (1u << kLanes) - 1) {
-      Transpose(narrow, kLanes, count, kLanes, data + places[0], step);
+      Transpose(raw, kLanes, count, kLanes, data + places[0], step);
       return;
     }
   }
@@ -185,7 +176,7 @@ void WriteElements(const Operand& operand, const Places<kLanes>& places, std::in
   for (std::int64_t begin = 0; begin < count; begin += kChunk) {
     const std::int64_t size = std::min(kChunk, count - begin);
     if (!is_run) ChunkOffsets(operand, begin, size, offsets);
-    Transpose(narrow + begin * kLanes, kLanes, size, kLanes, chunk, kChunk);
+    Transpose(raw + begin * kLanes, kLanes, size, kLanes, chunk, kChunk);
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       if ((live >> lane & 1u) == 0) continue;
       const Raw* const from = chunk + lane * kChunk;
@@ -245,13 +236,23 @@ HWY_INLINE hn::Vec<hn::ScalableTag<double>> Repeated(const double* values) {
   return hn::Load(hn::ScalableTag<double>(), all);
 }
 
-// Elements widened.
-HWY_INLINE hn::Vec<hn::ScalableTag<double>> LoadWidened(const float* from) {
-  const hn::ScalableTag<double> d;
-  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<float, decltype(d)>(), from));
+// Elements widened, and narrowed.
+template <class D>
+HWY_INLINE hn::Vec<D> LoadRaw(D d, const float* from) {
+  return hn::PromoteTo(d, hn::LoadU(hn::Rebind<float, D>(), from));
 }
-HWY_INLINE hn::Vec<hn::ScalableTag<double>> LoadWidened(const double* from) {
-  return hn::LoadU(hn::ScalableTag<double>(), from);
+template <class D>
+HWY_INLINE hn::Vec<D> LoadRaw(D d, const double* from) {
+  return hn::LoadU(d, from);
+}
+template <class D>
+HWY_INLINE void StoreRaw(D /*d*/, hn::Vec<D> x, float* to) {
+  const hn::Rebind<float, D> df;
+  hn::StoreU(hn::DemoteTo(df, x), df, to);
+}
+template <class D>
+HWY_INLINE void StoreRaw(D d, hn::Vec<D> x, double* to) {
+  hn::StoreU(x, d, to);
 }
 
 // NOLINTNEXTLINE(google-readability-namespace-comments)

@@ -16,6 +16,7 @@
 #include "scan/certificate-inl.h"
 #include "scan/kernels.hpp"
 #include "scan/lanes-inl.h"
+#include "scan/linear_weights-inl.h"
 #include "scan/numbers-inl.h"
 #include "scan/weights-inl.h"
 
@@ -61,16 +62,18 @@ class LinearScale {
     Accumulate(high_, low_, hn::LoadU(D(), largest));
     exponent_ = hn::Sub(exponent_, hn::Set(D(), double{kScaleExponent}));
   }
-  // `next` is the step after this one, -1 or the last if there is none.
+  // Calls sweep(frame) for step t. `next` is the step after this one, -1 or the last if there is
+  // none.
+  template <class Sweep>
   void Frame(const ScanShape& shape, const Group& group, std::int64_t t, std::int64_t next,
-             const Prefetcher<kLanes>& write, double* space, double* weights) {
+             const Prefetcher<kLanes>& write, double* space, double* weights, const Sweep& sweep) {
     const Operand& Ms = shape.Ms();
     Ahead<kLanes> ahead{.read = {}, .write = write};
     if (next >= 0 && next < group.steps) {
       ahead.read = {Ms, FrameOf<kLanes>(Ms, group, next), shape.E()};
     }
-    LinearWeights<kLanes>(Ms, FrameOf<kLanes>(Ms, group, t), shape.E(), &shape.Arcs().padding,
-                          space, weights, largest_, lowest_, ahead);
+    SweepFrame<D>(Ms, FrameOf<kLanes>(Ms, group, t), shape.Arcs(), space, weights, largest_,
+                  lowest_, ahead, sweep);
   }
   // The frame's largest weight and the row's rescaling, for lanes whose sequence they belong to.
   HWY_INLINE void Count(hn::Mask<D> counts, V exponent) {

@@ -78,21 +78,24 @@ class LinearGradient {
   void Forward(std::int64_t t, const double* HWY_RESTRICT from, double* HWY_RESTRICT to,
                bool again) {
     const D d;
-    scale_.Frame(job_.shape, group_, t, t + 1, {}, space_, weights_);
     const V floor = hn::Set(d, FloorOf(arcs_));
-    const double* HWY_RESTRICT weights = weights_;
     V largest = floor;
-    for (std::int64_t c = 0; c < num_states_; ++c) {
-      V sum = floor;
-      const std::int64_t end = arcs_.into.begin[static_cast<std::size_t>(c) + 1];
-      for (std::int64_t i = arcs_.into.begin[static_cast<std::size_t>(c)]; i < end; ++i) {
-        const auto [state, slot] = arcs_.into.arcs[static_cast<std::size_t>(i)];
-        sum = hn::MulAdd(hn::LoadU(d, weights + std::int64_t{slot} * kLanes),
-                         hn::LoadU(d, from + std::int64_t{state} * kLanes), sum);
+    scale_.Frame(job_.shape, group_, t, t + 1, {}, space_, weights_, [&](auto& frame) HWY_ATTR {
+      V most = floor;
+      for (std::int64_t c = 0; c < num_states_; ++c) {
+        frame.NextState();
+        V sum = floor;
+        const std::int64_t end = arcs_.into.begin[static_cast<std::size_t>(c) + 1];
+        for (std::int64_t i = arcs_.into.begin[static_cast<std::size_t>(c)]; i < end; ++i) {
+          const auto [state, slot] = arcs_.into.arcs[static_cast<std::size_t>(i)];
+          sum = hn::MulAdd(frame.Weight(slot), hn::LoadU(d, from + std::int64_t{state} * kLanes),
+                           sum);
+        }
+        hn::StoreU(sum, d, to + c * kLanes);
+        most = hn::Max(most, sum);
       }
-      hn::StoreU(sum, d, to + c * kLanes);
-      largest = hn::Max(largest, sum);
-    }
+      largest = most;
+    });
     V exponent;
     const V factor = Rescale(d, largest, floor, num_states_, to, exponent);
     if (again) return;
@@ -112,39 +115,41 @@ class LinearGradient {
   void Backward(std::int64_t t, const double* HWY_RESTRICT row, const double* /*next*/) {
     const D d;
     const Places<kLanes> written = RowsOf<kLanes>(job_.grad_Ms, group_, t);
-    scale_.Frame(job_.shape, group_, t, t - 1, {job_.grad_Ms, written, arcs_.num_slots}, space_,
-                 weights_);
     const V floor = hn::Set(d, FloorOf(arcs_));
     // next = factor times what comes from this row: so probabilities are relative to z_.
     const V unit = hn::Div(hn::LoadU(d, factors_ + (t + 1) * kLanes), z_);
-    double* HWY_RESTRICT weights = weights_;
-    const double* HWY_RESTRICT later = later_;
-    double* HWY_RESTRICT earlier = earlier_;
-    V largest = floor;
     // The row that comes next left the caches long ago.
     const std::int64_t row_size = RowSize<D>(num_states_, 1);
     const double* const next_row = row - rows_ >= row_size ? row - row_size : row;
-    for (std::int64_t s = 0; s < num_states_; ++s) {
-      hwy::Prefetch(next_row + s * kLanes);
-      V sum = floor;
-      const V before = hn::Mul(hn::LoadU(d, row + s * kLanes), unit);
-      const std::int64_t end = arcs_.out_of.begin[static_cast<std::size_t>(s) + 1];
-      for (std::int64_t i = arcs_.out_of.begin[static_cast<std::size_t>(s)]; i < end; ++i) {
-        const auto [state, slot] = arcs_.out_of.arcs[static_cast<std::size_t>(i)];
-        double* const weight = weights + std::int64_t{slot} * kLanes;
-        const V after =
-            hn::Mul(hn::LoadU(d, weight), hn::LoadU(d, later + std::int64_t{state} * kLanes));
-        hn::StoreU(hn::Mul(before, after), d, weight);
-        sum = hn::Add(sum, after);
+    V largest = floor;
+    const auto sweep = [&](auto& frame) HWY_ATTR {
+      const double* HWY_RESTRICT later = later_;
+      double* HWY_RESTRICT earlier = earlier_;
+      V most = floor;
+      for (std::int64_t s = 0; s < num_states_; ++s) {
+        hwy::Prefetch(next_row + s * kLanes);
+        frame.NextState();
+        V sum = floor;
+        const V before = hn::Mul(hn::LoadU(d, row + s * kLanes), unit);
+        const std::int64_t end = arcs_.out_of.begin[static_cast<std::size_t>(s) + 1];
+        for (std::int64_t i = arcs_.out_of.begin[static_cast<std::size_t>(s)]; i < end; ++i) {
+          const auto [state, slot] = arcs_.out_of.arcs[static_cast<std::size_t>(i)];
+          const V after =
+              hn::Mul(frame.Weight(slot), hn::LoadU(d, later + std::int64_t{state} * kLanes));
+          frame.Replace(slot, hn::Mul(before, after));
+          sum = hn::Add(sum, after);
+        }
+        hn::StoreU(sum, d, earlier + s * kLanes);
+        most = hn::Max(most, sum);
       }
-      hn::StoreU(sum, d, earlier + s * kLanes);
-      largest = hn::Max(largest, sum);
-    }
+      largest = most;
+    };
+    scale_.Frame(job_.shape, group_, t, t - 1, {job_.grad_Ms, written, arcs_.num_slots}, space_,
+                 weights_, sweep);
     V exponent;
     backward_factor_ = Rescale(d, largest, floor, num_states_, earlier_, exponent);
     const unsigned live = lanes_.Bits([&](std::int64_t length) { return length > t; });
-    WriteFrame<kLanes>(job_.grad_Ms, RowsOf<kLanes>(job_.grad_Ms, group_, t), arcs_.num_slots, live,
-                       weights_, space_);
+    WriteResults<D>(job_.grad_Ms, written, arcs_, live, weights_, space_);
     std::swap(later_, earlier_);
     Meet(t, row);
   }

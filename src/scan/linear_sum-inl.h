@@ -59,8 +59,10 @@ class LinearSum {
     for (std::int64_t t = 0;; ++t) {
       if (lanes_.AnyEndsAt(t)) Finish(t, up, down);
       if (t == group_.steps) break;
-      scale_.Frame(job_.shape, group_, t, t + 1, {}, space_, weights_);
-      scale_.Count(lanes_.LongerThan(t), Step());
+      V exponent = hn::Zero(d);
+      scale_.Frame(job_.shape, group_, t, t + 1, {}, space_, weights_,
+                   [&](auto& frame) HWY_ATTR { exponent = Step(frame); });
+      scale_.Count(lanes_.LongerThan(t), exponent);
       std::swap(from_, to_);
     }
     WriteSums<D>(job_, group_, scale_.Log(up));
@@ -76,21 +78,22 @@ class LinearSum {
   }
 
   // One step from from_ to to_; the exponent by which it was rescaled.
-  HWY_INLINE V Step() {
+  template <class Frame>
+  HWY_INLINE V Step(Frame& frame) {
     const D d;
     const Graph::Arcs::Sorted& into = job_.shape.Arcs().into;
     const V floor = hn::Set(d, FloorOf(job_.shape.Arcs()));
-    const double* HWY_RESTRICT weights = weights_;
     const double* HWY_RESTRICT from = from_;
     double* HWY_RESTRICT to = to_;
     V largest = floor;
     const std::int64_t num_states = job_.shape.C();
     for (std::int64_t c = 0; c < num_states; ++c) {
+      frame.NextState();
       V up = floor, down = hn::Zero(d);
       const std::int64_t end = into.begin[static_cast<std::size_t>(c) + 1];
       for (std::int64_t i = into.begin[static_cast<std::size_t>(c)]; i < end; ++i) {
         const auto [state, slot] = into.arcs[static_cast<std::size_t>(i)];
-        const V weight = hn::LoadU(d, weights + std::int64_t{slot} * kLanes);
+        const V weight = frame.Weight(slot);
         const double* const scores = from + std::int64_t{state} * (2 * kLanes);
         up = hn::MulAdd(weight, hn::LoadU(d, scores), up);
         down = hn::MulAdd(Below(weight), hn::LoadU(d, scores + kLanes), down);

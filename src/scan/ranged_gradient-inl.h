@@ -36,8 +36,9 @@ class RangedGradient {
     return {group.steps, job.checkpoint, RowSize<D>(job.shape.C(), 2)};
   }
   static std::int64_t Memory(const SumJob& job, const Group& group) {
-    return Rows(job, group).Size() + 2 * RowSize<D>(job.shape.C(), 2) +
-           3 * FrameSize<D>(job.shape.Arcs()) + 2 * StatesSize<D>(job.shape.Arcs());
+    const std::int64_t rows = job.HasGradient() ? Rows(job, group).Size() : 0;
+    return rows + 2 * RowSize<D>(job.shape.C(), 2) + 3 * FrameSize<D>(job.shape.Arcs()) +
+           2 * StatesSize<D>(job.shape.Arcs());
   }
 
   RangedGradient(const SumJob& job, const Group& group, double* memory)
@@ -49,7 +50,7 @@ class RangedGradient {
         sum_(Numbers::Zero(D())) {
     const std::int64_t row = RowSize<D>(num_states_, 2), frame = FrameSize<D>(arcs_);
     rows_ = memory;
-    double* const later = rows_ + Rows(job, group).Size();
+    double* const later = rows_ + (job.HasGradient() ? Rows(job, group).Size() : 0);
     later_ = RowAt<D>(later, num_states_);
     earlier_ = RowAt<D>(later + row, num_states_);
     space_ = later + 2 * row;
@@ -59,7 +60,11 @@ class RangedGradient {
   }
 
   void Run() {
-    Rows(job_, group_).Run(*this, rows_);
+    if (job_.HasGradient()) {
+      Rows(job_, group_).Run(*this, rows_);
+    } else {
+      RunForward();
+    }
     lanes_.FillPast(job_.grad_Ms, 0, job_.shape.T(), arcs_.num_slots, 0);
     double logs[kLanes];
     hn::StoreU(scale_.Log(sum_), D(), logs);
@@ -87,12 +92,10 @@ class RangedGradient {
   }
 
   void Backward(std::int64_t t, double* row, double* /*next*/) {
-    if (job_.HasGradient()) {
-      scale_.Frame(job_.shape, group_, t, space_, weights_);
-      RangedStep<D>(arcs_.out_of, num_states_, weights_, later_, earlier_);
-      if (job_.grad_Ms.Exists()) WriteArcs(t, RowAt<D>(row, num_states_));
-      std::swap(later_, earlier_);
-    }
+    scale_.Frame(job_.shape, group_, t, space_, weights_);
+    RangedStep<D>(arcs_.out_of, num_states_, weights_, later_, earlier_);
+    if (job_.grad_Ms.Exists()) WriteArcs(t, RowAt<D>(row, num_states_));
+    std::swap(later_, earlier_);
     Meet(t, RowAt<D>(row, num_states_));
   }
 
@@ -119,12 +122,32 @@ class RangedGradient {
                       hn::IfThenElse(ending, begun.exponent, old.exponent)},
                      later_, i);
     }
-    Products(row, later_);
+    Total(t, row);
+    WriteStates(job_.grad_vT, row, later_,
+                lanes_.Bits([&](std::int64_t length) { return length == t; }));
+  }
+
+  // Without gradients: two rows, the later one and the earlier one of the above.
+  void RunForward() {
+    double* from = later_.fractions;
+    double* to = earlier_.fractions;
+    First(from);
+    for (std::int64_t t = 0;; ++t) {
+      if (lanes_.AnyEndsAt(t)) Total(t, RowAt<D>(from, num_states_));
+      if (t == group_.steps) return;
+      Forward(t, from, to, false);
+      std::swap(from, to);
+    }
+  }
+
+  // The sums of sequences that are t long.
+  void Total(std::int64_t t, Row row) {
+    const D d;
+    Products(row, last_);
+    const auto ending = lanes_.AsLongAs(t);
     const auto sum = SumOf(d, weights_, num_states_);
     sum_ = {hn::IfThenElse(ending, sum.fraction, sum_.fraction),
             hn::IfThenElse(ending, sum.exponent, sum_.exponent)};
-    WriteStates(job_.grad_vT, row, later_,
-                lanes_.Bits([&](std::int64_t length) { return length == t; }));
   }
 
   // weights_ = forward times backward scores, state by state.

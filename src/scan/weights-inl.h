@@ -1,4 +1,4 @@
-// The weights of a frame, relative to its largest in every lane.
+// Frames and states read and written, and their weights in extended range and in the Max semiring.
 #if defined(LOGSUM_SCAN_WEIGHTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGSUM_SCAN_WEIGHTS_INL_H_
 #undef LOGSUM_SCAN_WEIGHTS_INL_H_
@@ -13,9 +13,7 @@
 #include <vector>
 
 #include "core/exp-inl.h"
-#include "core/two_sum-inl.h"
 #include "hwy/highway.h"
-#include "scan/exp_weights-inl.h"
 #include "scan/frame-inl.h"
 #include "scan/numbers-inl.h"
 #include "scan/numbers.hpp"
@@ -25,8 +23,6 @@ namespace logsum::scan {
 namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
-using logsum::HWY_NAMESPACE::Accumulate;
-using logsum::HWY_NAMESPACE::AtLeast;
 
 // What is kept beside frames so that whole vectors can be read and written.
 inline constexpr std::int64_t kTail = 16;
@@ -54,14 +50,25 @@ void WithElements(const Operand& operand, const Places<kLanes>& places, std::int
   });
 }
 
+// values[element][lane], rounded once, for the lanes in `live` (bits).
 template <int kLanes>
 void WriteFrame(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
                 unsigned live, const double* values, double* space) {
   if (!operand.Exists() || live == 0) return;
   VisitFloating(operand.dtype, [&](auto storage) HWY_ATTR {
     using Storage = decltype(storage);
-    WriteElements<kLanes, Storage>(operand, places, count, live, values,
-                                   reinterpret_cast<RawOf<Storage>*>(space));
+    const RawOf<Storage>* raw = nullptr;
+    if constexpr (std::is_same_v<Storage, double>) {
+      raw = values;
+    } else {
+      const hn::ScalableTag<double> d;
+      auto* const narrow = reinterpret_cast<float*>(space);
+      for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
+        StoreRaw(d, hn::LoadU(d, values + i), narrow + i);
+      }
+      raw = narrow;
+    }
+    WriteElements<kLanes, Storage>(operand, places, count, live, raw);
   });
 }
 
@@ -89,73 +96,6 @@ inline void StoreAt(const Operand& operand, std::int64_t place, double value) {
   if (operand.Exists()) FillElements(operand, place, 1, value);
 }
 
-// What is prefetched while a frame's exponentials are taken: the frame that is read next, and the
-// one that will be written.
-template <int kLanes>
-struct Ahead {
-  Prefetcher<kLanes> read, write;
-
-  HWY_INLINE void Next() {
-    read.Next();
-    write.Next();
-  }
-};
-
-// The least weight that is not zero: e^kLowestLog, a normal number, so that a path is never lost
-// by underflow of a weight.
-inline constexpr double kLowestLog = -708;
-inline constexpr double kAboveLowestWeight = 0x1p-1021;
-
-// Weights as doubles in [0, 1]: weights[element][lane] = e^(x - largest), not below e^kLowestLog
-// but for true zeros. `lowest` is lowered to the lowest x - largest of each lane. A lane with NaN,
-// +inf or zeros only becomes NaN or all zeros. `ahead` is prefetched meanwhile.
-template <int kLanes>
-void LinearWeights(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
-                   const std::vector<std::int32_t>* padding, double* space, double* weights,
-                   double* largest, double* lowest, Ahead<kLanes> ahead = {}) {
-  WithElements<kLanes>(
-      operand, places, count, padding, space, [&](const auto* HWY_RESTRICT raw) HWY_ATTR {
-        const hn::ScalableTag<double> d;
-        double least[kLanes];
-        ExtremesOf<kLanes>(raw, count, largest, least);
-        bool is_plain = true;
-        for (int lane = 0; lane < kLanes; ++lane) {
-          is_plain =
-              is_plain && least[lane] > kZeroWeight && least[lane] - largest[lane] >= kLowestLog;
-        }
-        const auto top = Repeated<kLanes>(largest);
-        const auto for_each = [&](const auto& weight_of) HWY_ATTR {
-          constexpr std::int64_t kLine = 64 / sizeof(*raw) * kLanes;
-          for (std::int64_t begin = 0; begin < count * kLanes; begin += kLine) {
-            ahead.Next();
-            const std::int64_t end = std::min(begin + kLine, count * kLanes);
-            for (std::int64_t i = begin; i < end; i += kFullLanes) {
-              hn::StoreU(weight_of(LoadWidened(raw + i)), d, weights + i);
-            }
-          }
-        };
-        using Raw = std::remove_cvref_t<decltype(*raw)>;
-        if (HWY_LIKELY(is_plain)) {
-          for_each([&](auto x) HWY_ATTR { return WeightExp<Raw>(hn::Sub(x, top)); });
-          return;
-        }
-        auto low = Repeated<kLanes>(lowest);
-        for_each([&](auto x) HWY_ATTR {
-          const auto is_zero = hn::Le(x, hn::Set(d, kZeroWeight));
-          const auto relative = hn::IfThenZeroElse(is_zero, hn::Sub(x, top));
-          low = hn::Min(low, relative);
-          const auto weight = WeightExp<Raw>(AtLeast(d, hn::Set(d, kLowestLog), relative));
-          return hn::IfThenZeroElse(is_zero, weight);
-        });
-        HWY_ALIGN double lows[kFullLanes];
-        hn::Store(low, d, lows);
-        for (int i = 0; i < kFullLanes; ++i) {
-          double& lane = lowest[i % kLanes];
-          lane = lows[i] < lane ? lows[i] : lane;
-        }
-      });
-}
-
 // Ranged's Exp to an ulp of x, however large x is: beyond 2^24 a multiple of 2^20 ln 2 is taken out
 // first. Up to 2^52 that multiple times a head of ln 2 is exact, and so are the differences.
 template <class D, class V = hn::Vec<D>>
@@ -172,8 +112,8 @@ HWY_INLINE typename Ranged<D>::Number ExpOfAnySize(D d, V x) {
   return number;
 }
 
-// The same as numbers of any range, infinite ones included. `largest` is 0 where a lane's is so
-// large that what is subtracted could be lost, or no number.
+// Weights as numbers of any range relative to the largest, infinite ones included. `largest` is 0
+// where a lane's is so large that what is subtracted could be lost, or no number.
 template <int kLanes>
 void RangedWeights(const Operand& operand, const Places<kLanes>& places, std::int64_t count,
                    const std::vector<std::int32_t>* padding, double* space, Row weights,
@@ -191,7 +131,7 @@ void RangedWeights(const Operand& operand, const Places<kLanes>& places, std::in
         const auto top = Repeated<kLanes>(largest);
         const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
         for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
-          const auto x = LoadWidened(raw + i);
+          const auto x = LoadRaw(d, raw + i);
           const auto is_zero = hn::Le(x, hn::Set(d, kZeroWeight));
           auto weight = ExpOfAnySize(d, hn::IfThenElse(is_zero, x, hn::Sub(x, top)));
           // A whole power of two, so that sums of infinite exponents are exact.
@@ -212,7 +152,7 @@ void WidenedElements(const Operand& operand, const Places<kLanes>& places, std::
                          const hn::ScalableTag<double> d;
                          const auto zero = hn::Set(d, -std::numeric_limits<double>::infinity());
                          for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
-                           auto x = LoadWidened(raw + i);
+                           auto x = LoadRaw(d, raw + i);
                            if (kWeights)
                              x = hn::IfThenElse(hn::Le(x, hn::Set(d, kZeroWeight)), zero, x);
                            hn::StoreU(x, d, values + i);

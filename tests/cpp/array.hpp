@@ -51,11 +51,12 @@ class Array {
   }
 
   T* data() { return reinterpret_cast<T*>(storage_.data()); }
+  const T* data() const { return reinterpret_cast<const T*>(storage_.data()); }
   std::int64_t Size() const { return static_cast<std::int64_t>(storage_.size() / sizeof(T)); }
   operator Tensor() { return {data(), DTypeOf<T>(), Device::cpu, 0, shape_, strides_}; }
 
   // By row major index, whatever the memory order.
-  double Get(std::int64_t index) {
+  double Get(std::int64_t index) const {
     if constexpr (std::is_same_v<T, bool>)
       return data()[Offset(index)];
     else
