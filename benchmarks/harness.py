@@ -52,6 +52,7 @@ class Limit:
     factor: float
     yardstick: str
     core: tuple[str, ...] = ()  # core benchmarks, without the CPU target
+    threads: int | None = None  # with how many it holds, with any if None
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class Case:
         What tables call it.
     build : callable
         Takes a generator and the number of threads, and returns the Work.
-    floors : mapping of str to float
-        By peer, how many times faster than it ours must be.
+    floors : mapping of str to float, or to a mapping of int to float
+        By peer, how many times faster than it ours must be; where that differs, by the number of
+        threads.
     limit : Limit, optional
     headline : bool
         Whether it appears in the README.
@@ -76,7 +78,7 @@ class Case:
     name: str
     title: str
     build: Callable[[np.random.Generator, int], Work]
-    floors: Mapping[str, float] = field(default_factory=dict)
+    floors: Mapping[str, float | Mapping[int, float]] = field(default_factory=dict)
     limit: Limit | None = None
     headline: bool = False
 
@@ -129,7 +131,7 @@ def measure(
         "contenders": {name: _contender(timings[name], ours, errors[name]) for name in work.calls},
         "yardsticks": {name: _beside(timings[name], ours) for name in work.yardsticks},
         "floors": [
-            *_floors(case, timings),
+            *_floors(case, timings, threads),
             *_limits(case, timings, work, core, threads),
             *work.judged,
         ],
@@ -149,12 +151,17 @@ def _beside(timing: Timing, ours: Timing) -> dict[str, float | None]:
     }
 
 
-def _floors(case: Case, timings: Mapping[str, Timing]) -> list[dict[str, Any]]:
+def _floors(case: Case, timings: Mapping[str, Timing], threads: int) -> list[dict[str, Any]]:
     ours = timings[peers.OURS]
-    return [
-        judge(f"speed over {peer}", ratio(timings[peer], ours), at_least=floor)
+    asked = {
+        peer: floor.get(threads) if isinstance(floor, Mapping) else floor
         for peer, floor in case.floors.items()
         if peer in timings
+    }
+    return [
+        judge(f"speed over {peer}", ratio(timings[peer], ours), at_least=floor)
+        for peer, floor in asked.items()
+        if floor is not None
     ]
 
 
@@ -163,6 +170,8 @@ def _limits(
 ) -> list[dict[str, Any]]:
     limit = case.limit
     if limit is None or not core.keys() >= set(limit.core):
+        return []
+    if limit.threads not in (None, threads):
         return []
     yardstick, ours = timings[limit.yardstick], timings[peers.OURS]
     # The core's figures are for one thread with its data in cache; threads share the elements.

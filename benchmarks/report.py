@@ -25,6 +25,10 @@ _NOTES = {
     "logsumexp": "NumPy is the naive `log(sum(exp(x)))`. ",
     "matmul": "Shapes are M x K x N. `A @ B` is torch's product of plain numbers, torch the max "
     "trick around it, which is wrong for σ = 300 and for permuted operands. ",
+    "scan": "Shapes are T x N x C x nz. torch is the same scan in its functions, a step at a time, "
+    "with a backward scan of its own for the gradient. ",
+    "ctc": "Shapes are T x N x C. torch is `torch.nn.functional.ctc_loss`, after `log_softmax` "
+    "where ours is given logits. ",
 }
 
 Results = Mapping[str, Any]

@@ -167,6 +167,7 @@ if __name__ == "__main__":
     show("exp float64", exp_quotient("0.3467", 8, 53), 53)
     show("exp float64 by a table", exp_table_quotient("0.02167", 5, 53), 53)
     print("2^(k/16):", ", ".join(float(mp.mpf(2) ** (mp.mpf(k) / 16)).hex() for k in range(16)))
+    show("exp float64 by a table, short", exp_table_quotient("0.02167", 3, 53), 53)
     show("log float32", log_quotient(2, 24), 24)
     show("log float64", log_quotient(6, 53), 53)
     show_ln2("float32", 24, 24)

@@ -6,9 +6,13 @@
 #include "operations.hpp"
 
 NB_MODULE(_core, module) {
+  // A Graph may live in somebody's globals, which Python does not always destroy when it ends.
+  nanobind::set_leak_warnings(false);
   module.doc() = "The C++ library, on arrays and on (address, dtype, shape, strides).";
   module.attr("version") = logsum::kVersion;
   logsum::python::BindConfig(module);
   logsum::python::BindLogsumexp(module);
   logsum::python::BindMatmul(module);
+  logsum::python::BindScan(module);
+  logsum::python::BindCtc(module);
 }

@@ -106,6 +106,9 @@ struct ExpTableConstants {
   static constexpr double kQuotient[] = {0x1.0000000000004p-1,  0x1.5555555555545p-3,
                                          0x1.555555547fda3p-5,  0x1.111111125621ep-7,
                                          0x1.6c18413b347d7p-10, 0x1.a01919f1688fcp-13};
+  // The same with relative error 2^-47.3, for results that need not be right to the last digits.
+  static constexpr double kShortQuotient[] = {0x1.fffffffdbef6fp-2, 0x1.5555555761e6fp-3,
+                                              0x1.55573be934baep-5, 0x1.11109220d9851p-7};
   // 2^(k/16).
   static constexpr double kPowers[] = {
       0x1.0000000000000p+0, 0x1.0b5586cf9890fp+0, 0x1.172b83c7d517bp+0, 0x1.2387a6e756238p+0,

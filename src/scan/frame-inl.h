@@ -10,7 +10,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <type_traits>
 
@@ -133,7 +132,7 @@ void ReadElements(const Operand& operand, const Places<kLanes>& places, std::int
     const std::int64_t step = StepOf<kLanes>(places);
     if (is_run && step != 0) {
       if constexpr (kLanes == 1) {
-        std::memcpy(raw, data + places[0], static_cast<std::size_t>(count) * sizeof(Raw));
+        std::copy_n(data + places[0], count, raw);
       } else {
         Transpose(data + places[0], step, kLanes, count, raw, kLanes);
       }

@@ -158,12 +158,15 @@ class Ranged {
     return hn::Mul(a.fraction, PowerOf(d, difference));
   }
 
-  // e^x for a log weight: its fraction to 1 ulp, its exponent exact while |x| <= 2^24; beyond, x is
-  // within an ulp or two, relative. x <= kZeroWeight is zero, +inf and what is above 1e149
-  // infinity, NaN a NaN fraction.
+  // e^x for a log weight: its fraction to 1 ulp, its exponent exact while |x| <= kExactWeight;
+  // beyond, a whole power of two, which is within half of x's unit roundoff with multiply-add
+  // (2^-30 of x without). x <= kZeroWeight is zero, +inf and what is above 1e149 infinity, NaN a
+  // NaN fraction.
+  static constexpr double kExactWeight = HWY_NATIVE_FMA ? 0x1p48 : 0x1p29;
+
   static HWY_INLINE Number Exp(D d, V x) {
     using C = ExpConstants<double>;
-    const V bound = hn::Set(d, 0x1p24);
+    const V bound = hn::Set(d, kExactWeight);
     const auto near = hn::Le(hn::Abs(x), bound);
     const V inside = hn::IfThenElseZero(near, x);
     const V n = hn::Round(hn::Mul(inside, hn::Set(d, C::kLog2E)));

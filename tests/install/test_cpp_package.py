@@ -3,6 +3,7 @@
 What is installed is the release build (`make build`); the programs are examples/cpp, copied away.
 """
 
+import itertools
 import math
 import os
 import re
@@ -59,12 +60,59 @@ def check_matmul(text: str) -> None:
     assert [float(x) for x in path] == pytest.approx([0, 1, 0], abs=1e-15)
 
 
+def check_scan(text: str) -> None:
+    printed = dict(re.findall(r"(.*): +(\S+)", text))
+    # Nights that end with the light off, by whether it was on in the last.
+    fibonacci = [1, 2]
+    while len(fibonacci) <= 60:
+        fibonacci.append(fibonacci[-1] + fibonacci[-2])
+    assert float(printed["log of the ways"]) == pytest.approx(math.log(fibonacci[60]), rel=1e-14)
+    on = fibonacci[58] / fibonacci[60]  # a night on, one off, and 58 of any kind
+    assert float(printed["on in the first"]) == pytest.approx(on, rel=1e-13)
+    # Every third night is worth two; between two of them there is no room for another.
+    nights = printed["its nights"]
+    assert len(nights) == 60
+    assert "**" not in nights
+    worth = sum(2 if t % 3 == 0 else 1 for t, night in enumerate(nights) if night == "*")
+    assert worth == float(printed["the best is worth"]) == best_nights(60)
+
+
+def best_nights(count: int) -> int:
+    """The largest worth of nights of which no two are neighbours."""
+    off, on = 0, 0
+    for t in range(count):
+        off, on = max(off, on), off + (2 if t % 3 == 0 else 1)
+    return max(off, on)
+
+
+def check_ctc(text: str) -> None:
+    printed = dict(re.findall(r"(.*): +(\S+)", text))
+    heard, letters, target = "ttr-e-ee", "-tre", "tree"
+    # e^4 for the letter heard, 1 for the three others; all spellings of eight letters.
+    weights = [[math.exp(4) if letter == said else 1.0 for letter in letters] for said in heard]
+    total, parted = 0.0, 0.0
+    for path in itertools.product(range(4), repeat=len(heard)):
+        said = "".join(letters[label] for label, _ in itertools.groupby(path)).replace("-", "")
+        if said == target:
+            weight = math.prod(row[label] for row, label in zip(weights, path, strict=True))
+            total += weight
+            parted += weight * (path[5] == 0)
+    mass = math.exp(4) + 3
+    assert float(printed["loss"]) == pytest.approx(8 * math.log(mass) - math.log(total), rel=1e-6)
+    gradient = math.exp(4) / mass - parted / total
+    name = "gradient of the blank between the two e"
+    assert float(printed[name]) == pytest.approx(gradient, rel=1e-5)
+    assert (printed["alignment"], printed["read"]) == (heard, target)
+
+
 def test_find_package(prefix: Path, example: Path, tmp_path: Path) -> None:
     build = tmp_path / "build"
     run("cmake", "-G", "Ninja", "-S", example, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}")
     run("cmake", "--build", build)
     check_logsumexp(run(build / "logsumexp"))
     check_matmul(run(build / "matmul"))
+    check_scan(run(build / "scan"))
+    check_ctc(run(build / "ctc"))
 
 
 def test_pkg_config(prefix: Path, example: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 MODULES = [
     "accuracy",
     "core_figures",
+    "ctc",
     "harness",
     "logsumexp",
     "machine",
@@ -31,6 +32,7 @@ MODULES = [
     "records",
     "report",
     "run",
+    "scan",
 ]
 
 
@@ -52,7 +54,7 @@ def bench() -> Iterator[Benchmarks]:
         yield Benchmarks({name: importlib.import_module(name) for name in MODULES})
     finally:
         sys.path.remove(str(FOLDER))
-        for name in (*MODULES, "logsumexp_work", "matmul_work"):
+        for name in (*MODULES, "ctc_work", "logsumexp_work", "matmul_work", "scan_work"):
             if name not in before:
                 sys.modules.pop(name, None)
         logsum.set_num_threads(0)
@@ -129,6 +131,17 @@ def test_record_of_a_case_beside_a_yardstick(bench: Benchmarks) -> None:
     assert record["yardsticks"]["one read"]["ratio"] > 0
 
 
+def test_floors_and_limits_of_one_number_of_threads(bench: Benchmarks) -> None:
+    floors, limit = {"torch": {2: 1e-9}}, bench.harness.Limit(1e9, "one read", threads=2)
+    case = _case(bench, np.array([1.0, 2.0]), floors=floors, limit=limit)
+    assert bench.harness.measure(case, 1, {}, budget=0)["floors"] == []
+    record = bench.harness.measure(case, 2, {}, budget=0)
+    assert [floor["what"] for floor in record["floors"]] == [
+        "speed over torch",
+        "time over one read",
+    ]
+
+
 def test_judge(bench: Benchmarks) -> None:
     judge = bench.records.judge
     assert judge("a", 1.5, at_least=1.5)["met"]
@@ -143,7 +156,7 @@ def test_judge(bench: Benchmarks) -> None:
 
 # What the max trick gets wrong.
 BEYOND_PEERS = ("matmul-sigma-300", "matmul-permuted")
-every_operation = pytest.mark.parametrize("operation", ["logsumexp", "matmul"])
+every_operation = pytest.mark.parametrize("operation", ["logsumexp", "matmul", "scan", "ctc"])
 
 
 @every_operation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 
 import logsum
 
-FUNCTIONS = [name for name in logsum.__all__ if name != "__version__"]
+FUNCTIONS = [name for name in logsum.__all__ if inspect.isfunction(getattr(logsum, name))]
+CLASSES = {"Graph": logsum.Graph, "Log": type(logsum.Log)}
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
 def test_example(name: str) -> None:
-    function = getattr(logsum, name)
+    function = CLASSES.get(name) or getattr(logsum, name)
     (test,) = doctest.DocTestFinder(recurse=False).find(function, name, globs={})
     assert test.examples
     threads = logsum.get_num_threads()
@@ -38,6 +40,18 @@ def test_numpydoc_sections(name: str) -> None:
         sections += ["Returns", "Notes", "References"]
     for section in sections:
         assert f"    {section}\n    {'-' * len(section)}\n" in text, section
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_numpydoc_of_classes(name: str) -> None:
+    text = CLASSES[name].__doc__
+    assert text is not None
+    for section in ("Attributes", "Examples"):
+        assert f"    {section}\n    {'-' * len(section)}\n" in text, section
+
+
+def test_everything_public_is_described() -> None:
+    assert {*FUNCTIONS, *CLASSES, "Max", "__version__"} == set(logsum.__all__)
 
 
 def test_hmm_program(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,3 +75,34 @@ def test_hmm_program(capsys: pytest.CaptureFixture[str]) -> None:
     paths = np.einsum("i,ij,jk->k", start * emit[:, 0], move * emit[:, 5], move * emit[:, 5])
     # The errors of three logarithms, absolute, are relative ones of their exponentials.
     np.testing.assert_allclose(np.exp(names["forward"](seen)[0]), paths, rtol=1e-13)
+
+
+def test_ctc_program(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    program = Path(__file__).parents[2] / "examples" / "python" / "ctc.py"
+    runpy.run_path(str(program), run_name="__main__")
+    printed = dict(re.findall(r"(.*?): +(-?[\d.]+)", capsys.readouterr().out))
+    assert float(printed["loss a word, first step"]) > 10 * float(printed["loss a word, last step"])
+    # A frame is a pattern and noise of 0.6 in each of 24 features: a few are mistaken for others.
+    assert float(printed["spelled without error"]) > 70
+    assert float(printed["aligned within the word"]) > 98
+
+
+def test_crf_program(capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    program = Path(__file__).parents[2] / "examples" / "python" / "crf.py"
+    names = runpy.run_path(str(program), run_name="__main__")
+    printed = re.findall(r": ([\d.]+)% of the tags right, ([\d.]+)% of", capsys.readouterr().out)
+    (single, nonsense), (field, none) = ((float(a), float(b)) for a, b in printed)
+    assert field > single > 80
+    assert none == 0 < nonsense
+    # All tags of two words, one by one: p of each is what the loss says, and they add up to one.
+    names["crf_loss"].__globals__.update(WORDS=2, TEXTS=1)
+    rng = torch.Generator().manual_seed(1)
+    scores, transitions = torch.randn(2, 1, 3, generator=rng), torch.randn(8, generator=rng)
+    total = sum(
+        (-2 * names["crf_loss"](scores, transitions, torch.tensor([[first], [second]]))).exp()
+        for first, second in names["ARCS"]
+        if first != names["I"]
+    )
+    torch.testing.assert_close(total, torch.tensor(1.0))

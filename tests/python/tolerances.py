@@ -147,6 +147,20 @@ PRODUCT_GRADIENT = Tolerance(
     relative=64,
     overall=True,
 )
+PATH_SUM = Tolerance(
+    "path sum",
+    "half an ulp of the result, in float64 as much for its two parts, and the roundings of some "
+    "twenty sums of products, in float64 whatever the dtype",
+    ulps=1,
+    absolute=(2e-14, 2e-14),
+)
+PATH_SHARE = Tolerance(
+    "path share",
+    "a share in float64 rounded to storage, then multiplied and rounded again; what cancels leaves "
+    "roundings of its terms",
+    ulps=1.5,
+    absolute=(5e-14, 5e-14),
+)
 SAME_MATHS = Tolerance(
     "same maths",
     "two routes through float64 to one derivative: roundings of the largest entry",

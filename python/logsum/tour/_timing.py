@@ -46,6 +46,11 @@ def ratio(other: Timing, ours: Timing) -> float:
     return statistics.median(a / b for a, b in zip(other.samples, ours.samples, strict=True))
 
 
+def three_digits(value: float) -> str:
+    """Return a number as tables of times have it: 0.00123, 12.3, 12,345."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
 def interleave(
     contenders: Mapping[str, Callable[[], object]],
     *,

@@ -7,7 +7,16 @@ Modules import optional libraries inside ``run`` and say politely when they are 
 from __future__ import annotations
 
 from logsum.tour._model import Chapter
-from logsum.tour.chapters import _calibration, _digits, _logsumexp, _matmul, _speed, _transport
+from logsum.tour.chapters import (
+    _calibration,
+    _ctc,
+    _digits,
+    _logsumexp,
+    _matmul,
+    _scan,
+    _speed,
+    _transport,
+)
 
 CHAPTERS: dict[str, Chapter] = {
     "logsumexp": _logsumexp,
@@ -16,6 +25,8 @@ CHAPTERS: dict[str, Chapter] = {
     "calibration": _calibration,
     "matmul": _matmul,
     "transport": _transport,
+    "scan": _scan,
+    "ctc": _ctc,
 }
 
 __all__ = ["CHAPTERS"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from logsum.tour._contenders import Contender, contenders, use_threads
 from logsum.tour._model import Cell, Context, Item, Picture, Table
-from logsum.tour._timing import Timing, interleave, ratio
+from logsum.tour._timing import Timing, interleave, ratio, three_digits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,13 +101,9 @@ def _doubt(times: Times) -> str:
 
 def _time_cell(timing: Timing, ours: Timing, elements: int) -> Cell:
     unit = 1e9 / elements
-    spread = f"{_three_digits(timing.fastest * unit)}-{_three_digits(timing.slowest * unit)}"
-    factor = "" if timing is ours else f"\n{_three_digits(ratio(timing, ours))}x"
-    return Cell(_three_digits(timing.median * unit), spread + factor)
-
-
-def _three_digits(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+    spread = f"{three_digits(timing.fastest * unit)}-{three_digits(timing.slowest * unit)}"
+    factor = "" if timing is ours else f"\n{three_digits(ratio(timing, ours))}x"
+    return Cell(three_digits(timing.median * unit), spread + factor)
 
 
 def _picture(times: Times, elements: int) -> Picture:
