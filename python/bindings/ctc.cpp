@@ -20,8 +20,8 @@ constexpr Access kWrite = Access::write;
 
 // What all functions of targets read.
 struct Sequences {
-  Sequences(nb::handle log_probs_object, nb::handle targets_object,
-            nb::handle input_lengths_object, nb::handle target_lengths_object)
+  Sequences(nb::handle log_probs_object, nb::handle targets_object, nb::handle input_lengths_object,
+            nb::handle target_lengths_object)
       : log_probs(log_probs_object, kRead),
         targets(targets_object, kRead),
         input_lengths(input_lengths_object, kRead),
@@ -59,17 +59,15 @@ void CtcLossTangent(nb::handle log_probs, nb::handle targets, nb::handle input_l
   Array direction_array(direction, kRead);
   OptionalArray losses_array(losses_tangent, kWrite), grad_array(grad_tangent, kWrite);
   WithoutLock([&] {
-    ctc_loss_tangent(
-        read.log_probs.tensor(), read.targets.tensor(), read.input_lengths.tensor(),
-        read.target_lengths.tensor(), direction_array.tensor(), losses_array.get(),
-        grad_array.get(),
-        CtcOptions{.blank = blank, .from_logits = from_logits, .semiring = semiring});
+    ctc_loss_tangent(read.log_probs.tensor(), read.targets.tensor(), read.input_lengths.tensor(),
+                     read.target_lengths.tensor(), direction_array.tensor(), losses_array.get(),
+                     grad_array.get(),
+                     CtcOptions{.blank = blank, .from_logits = from_logits, .semiring = semiring});
   });
 }
 
 void CtcAlign(nb::handle log_probs, nb::handle targets, nb::handle input_lengths,
-              nb::handle target_lengths, nb::handle labels, nb::handle scores,
-              std::int64_t blank) {
+              nb::handle target_lengths, nb::handle labels, nb::handle scores, std::int64_t blank) {
   Sequences read(log_probs, targets, input_lengths, target_lengths);
   Array labels_array(labels, kWrite), scores_array(scores, kWrite);
   WithoutLock([&] {
@@ -79,8 +77,7 @@ void CtcAlign(nb::handle log_probs, nb::handle targets, nb::handle input_lengths
 }
 
 void CtcDecode(nb::handle log_probs, nb::handle input_lengths, nb::handle labels,
-               nb::handle label_lengths, nb::handle scores, std::int64_t blank,
-               std::int64_t beam) {
+               nb::handle label_lengths, nb::handle scores, std::int64_t blank, std::int64_t beam) {
   Array log_probs_array(log_probs, kRead), input_lengths_array(input_lengths, kRead);
   Array labels_array(labels, kWrite), label_lengths_array(label_lengths, kWrite);
   Array scores_array(scores, kWrite);

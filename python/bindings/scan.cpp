@@ -35,9 +35,8 @@ std::int64_t LogZ(nb::handle ms, const Graph& graph, nb::handle v0, nb::handle v
   ScanReport report;
   WithoutLock([&] {
     report = logZ(ms_array.tensor(), graph, v0_array.tensor(), vt_array.tensor(),
-                  lengths_array.get(), out_array.tensor(), grad_ms_array.get(),
-                  grad_v0_array.get(), grad_vt_array.get(),
-                  ScanOptions{.semiring = semiring, .checkpoint = checkpoint});
+                  lengths_array.get(), out_array.tensor(), grad_ms_array.get(), grad_v0_array.get(),
+                  grad_vt_array.get(), ScanOptions{.semiring = semiring, .checkpoint = checkpoint});
   });
   return report.repaired;
 }

@@ -42,9 +42,12 @@ HWY_INLINE VectorSpan SpanOfBlock(const CtcStates& states, std::int64_t begin, s
           states.spans[static_cast<std::size_t>(end - 1)].end};
 }
 
-// Sums the positions of each label: shares[k][frame] for the frames of a block. The blank's have
-// been summed on the way.
-inline void SumClasses(const CtcStates& states, CtcSide& side, VectorSpan span) {
+// Sums the positions of each label: shares[k][frame] for the frames of a block, of which there are
+// `count`; the blank's have been summed on the way. Then turns them into probabilities times the
+// gradient's weight: a frame's mass is the sum of its classes', so that its posteriors add up to
+// one to rounding, whatever its units.
+inline void SumClasses(const CtcJob& job, const CtcStates& states, CtcSide& side, VectorSpan span,
+                       std::int64_t count) {
   const hn::CappedTag<double, kCtcBlock> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const std::int64_t first = span.first * states.lanes, end = span.end * states.lanes;
@@ -53,39 +56,30 @@ inline void SumClasses(const CtcStates& states, CtcSide& side, VectorSpan span) 
   Transpose(side.gamma + first, states.width, kCtcBlock, end - first,
             by_position + first * kCtcBlock, kCtcBlock);
   std::fill(by_position + end * kCtcBlock, by_position + states.width * kCtcBlock, 0.0);
-  for (const std::int64_t k : states.classes_by_size) {
-    const std::int64_t begin = states.class_starts[static_cast<std::size_t>(k)];
-    const std::int64_t stop = states.class_starts[static_cast<std::size_t>(k) + 1];
-    for (std::int64_t j = 0; j < kCtcBlock; j += lanes) {
+  const std::int64_t blank = states.blank_class * kCtcBlock;
+  const auto all = static_cast<std::int64_t>(states.classes.size()) * kCtcBlock;
+  std::fill(side.shares, side.shares + blank, 0.0);
+  std::fill(side.shares + blank + kCtcBlock, side.shares + all, 0.0);
+  HWY_ALIGN double totals[kCtcBlock];
+  for (std::int64_t j = 0; j < kCtcBlock; j += lanes) {
+    auto total = hn::Load(d, side.shares + blank + j);
+    for (const std::int64_t k : states.classes_by_size) {
+      const std::int64_t stop = states.class_starts[static_cast<std::size_t>(k) + 1];
       auto sum = hn::Zero(d);
-      for (std::int64_t p = begin; p < stop; ++p) {
+      for (std::int64_t p = states.class_starts[static_cast<std::size_t>(k)]; p < stop; ++p) {
         const std::int64_t i = states.class_positions[static_cast<std::size_t>(p)];
         sum = hn::Add(sum, hn::Load(d, by_position + i * kCtcBlock + j));
       }
       hn::Store(sum, d, side.shares + k * kCtcBlock + j);
-    }
-  }
-}
-
-// Turns the shares of a block into probabilities times the gradient's weight: each frame's mass is
-// the sum of its classes', so that its posteriors add up to one to rounding whatever the units.
-inline void NormalizeShares(const CtcJob& job, const CtcStates& states, CtcSide& side,
-                            std::int64_t count) {
-  const hn::CappedTag<double, kCtcBlock> d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto end = static_cast<std::int64_t>(states.classes.size()) * kCtcBlock;
-  HWY_ALIGN double totals[kCtcBlock];
-  for (std::int64_t j = 0; j < kCtcBlock; j += lanes) {
-    auto total = hn::Zero(d);
-    for (std::int64_t k = j; k < end; k += kCtcBlock) {
-      total = hn::Add(total, hn::Load(d, side.shares + k));
+      total = hn::Add(total, sum);
     }
     hn::Store(total, d, totals + j);
     const auto factor =
         hn::IfThenElseZero(hn::Gt(total, hn::Zero(d)), hn::Div(hn::Set(d, job.weight), total));
-    for (std::int64_t k = j; k < end; k += kCtcBlock) {
-      hn::Store(hn::Mul(hn::Load(d, side.shares + k), factor), d, side.shares + k);
-    }
+    const auto scale = [&](double* share)
+                           HWY_ATTR { hn::Store(hn::Mul(hn::Load(d, share), factor), d, share); };
+    scale(side.shares + blank + j);
+    for (const std::int64_t k : states.classes_by_size) scale(side.shares + k * kCtcBlock + j);
   }
   for (std::int64_t j = 0; j < count; ++j) {
     side.least_total = std::min(side.least_total, totals[j]);
@@ -179,9 +173,8 @@ HWY_INLINE void WriteFramesInVectors(const CtcJob& job, const CtcStates& states,
 template <class N>
 HWY_INLINE void WriteBlock(const CtcJob& job, const CtcStates& states, const CtcWork& work,
                            CtcSide& side, std::int64_t begin, std::int64_t end) {
-  SumClasses(states, side, SpanOfBlock(states, begin, end));
-  NormalizeShares(job, states, side, end - begin);
   const std::int64_t count = end - begin;
+  SumClasses(job, states, side, SpanOfBlock(states, begin, end), count);
   const bool in_vectors = states.whole_alphabet && job.gradient.label_stride == 1 &&
                           states.classes.size() >= hn::Lanes(CtcD());
   if (in_vectors && job.gradient.dtype == DType::f32) {

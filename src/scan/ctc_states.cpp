@@ -74,10 +74,10 @@ CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t alphabet, std::in
     return class_starts[at + 1] - class_starts[at];
   };
   for (std::int64_t k = 0; k < static_cast<std::int64_t>(classes.size()); ++k) {
-    if (k != blank_class) classes_by_size.push_back(k);
+    if (size_of(k) > 0) classes_by_size.push_back(k);
   }
-  std::stable_sort(classes_by_size.begin(), classes_by_size.end(),
-                   [&](std::int64_t a, std::int64_t b) { return size_of(a) < size_of(b); });
+  std::sort(classes_by_size.begin(), classes_by_size.end(),
+            [&](std::int64_t a, std::int64_t b) { return size_of(a) < size_of(b); });
   const std::vector<std::int64_t> needed = FramesNeeded(labels);
   const std::int64_t total = L == 0 ? 0 : needed.back();
   feasible = total <= T;

@@ -42,7 +42,7 @@ struct CtcStates {
   // Positions of each class, none for the blank: those of class k at
   // [class_starts[k], class_starts[k + 1]).
   std::vector<std::int64_t> class_starts, class_positions;
-  // Classes by their number of positions, so that loops over those end alike, one after another.
+  // Classes with positions, by their number, so that loops over those end alike one after another.
   std::vector<std::int64_t> classes_by_size;
 
   // For each frame the vectors with a state that a complete path can be in. Others are not

@@ -14,10 +14,12 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/dtype.hpp"
 #include "core/exp-inl.h"
 #include "hwy/highway.h"
 #include "scan/exp_weights-inl.h"
 #include "scan/frame-inl.h"
+#include "scan/graph.hpp"
 #include "scan/numbers.hpp"
 #include "scan/weights-inl.h"
 

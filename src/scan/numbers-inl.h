@@ -158,16 +158,32 @@ class Ranged {
     return hn::Mul(a.fraction, PowerOf(d, difference));
   }
 
-  // e^x for a log weight: its fraction to 1 ulp, its exponent exact while |x| <= kExactWeight;
-  // beyond, a whole power of two, which is within half of x's unit roundoff with multiply-add
-  // (2^-30 of x without). x <= kZeroWeight is zero, +inf and what is above 1e149 infinity, NaN a
-  // NaN fraction.
-  static constexpr double kExactWeight = HWY_NATIVE_FMA ? 0x1p48 : 0x1p29;
-
+  // e^x for a log weight: its fraction to an ulp of x, its exponent exact while |x| < 2^52; beyond,
+  // a whole power of two, less than an ulp of x away. x <= kZeroWeight is zero, +inf and what is
+  // above 1e149 infinity, NaN a NaN fraction.
   static HWY_INLINE Number Exp(D d, V x) {
     using C = ExpConstants<double>;
-    const V bound = hn::Set(d, kExactWeight);
-    const auto near = hn::Le(hn::Abs(x), bound);
+    const V size = hn::Abs(x);
+    // Beyond 2^24 a multiple of 2^20 ln 2 is taken out first: times a head of ln 2 it is exact, and
+    // so are the differences.
+    const auto is_large =
+        hn::And(hn::Gt(size, hn::Set(d, kNear)), hn::Lt(size, hn::Set(d, 0x1p52)));
+    const V units = hn::Round(hn::Mul(x, hn::Set(d, C::kLog2E * 0x1p-20)));
+    const V n = hn::IfThenElseZero(is_large, hn::Mul(units, hn::Set(d, 0x1p20)));
+    const V first = hn::Sub(x, hn::Mul(n, hn::Set(d, C::kLn2Head)));
+    const V second = hn::Sub(first, hn::Mul(n, hn::Set(d, C::kLn2Middle)));
+    Number number = ExpNear(d, hn::Sub(second, hn::Mul(n, hn::Set(d, C::kLn2Tail))));
+    number.exponent = hn::Add(number.exponent, n);
+    return number;
+  }
+
+ private:
+  static constexpr double kNear = 0x1p24;
+
+  // The same for |x| <= kNear, and whole powers of two beyond.
+  static HWY_INLINE Number ExpNear(D d, V x) {
+    using C = ExpConstants<double>;
+    const auto near = hn::Le(hn::Abs(x), hn::Set(d, kNear));
     const V inside = hn::IfThenElseZero(near, x);
     const V n = hn::Round(hn::Mul(inside, hn::Set(d, C::kLog2E)));
     const V f = ExpReduced(d, ReduceByLn2(d, inside, n));

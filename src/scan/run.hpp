@@ -1,10 +1,12 @@
 // Running a kernel over groups of sequences.
 #pragma once
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "core/buffer.hpp"

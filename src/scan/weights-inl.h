@@ -6,12 +6,15 @@
 #define LOGSUM_SCAN_WEIGHTS_INL_H_
 #endif
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
+#include "core/dtype.hpp"
 #include "core/exp-inl.h"
 #include "hwy/highway.h"
 #include "scan/frame-inl.h"
@@ -96,22 +99,6 @@ inline void StoreAt(const Operand& operand, std::int64_t place, double value) {
   if (operand.Exists()) FillElements(operand, place, 1, value);
 }
 
-// Ranged's Exp to an ulp of x, however large x is: beyond 2^24 a multiple of 2^20 ln 2 is taken out
-// first. Up to 2^52 that multiple times a head of ln 2 is exact, and so are the differences.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE typename Ranged<D>::Number ExpOfAnySize(D d, V x) {
-  using C = ExpConstants<double>;
-  const V size = hn::Abs(x);
-  const auto is_large = hn::And(hn::Gt(size, hn::Set(d, 0x1p24)), hn::Lt(size, hn::Set(d, 0x1p52)));
-  const V units = hn::Round(hn::Mul(x, hn::Set(d, C::kLog2E * 0x1p-20)));
-  const V n = hn::IfThenElseZero(is_large, hn::Mul(units, hn::Set(d, 0x1p20)));
-  const V first = hn::Sub(x, hn::Mul(n, hn::Set(d, C::kLn2Head)));
-  const V second = hn::Sub(first, hn::Mul(n, hn::Set(d, C::kLn2Middle)));
-  auto number = Ranged<D>::Exp(d, hn::Sub(second, hn::Mul(n, hn::Set(d, C::kLn2Tail))));
-  number.exponent = hn::Add(number.exponent, n);
-  return number;
-}
-
 // Weights as numbers of any range relative to the largest, infinite ones included. `largest` is 0
 // where a lane's is so large that what is subtracted could be lost, or no number.
 template <int kLanes>
@@ -133,7 +120,7 @@ void RangedWeights(const Operand& operand, const Places<kLanes>& places, std::in
         for (std::int64_t i = 0; i < count * kLanes; i += kFullLanes) {
           const auto x = LoadRaw(d, raw + i);
           const auto is_zero = hn::Le(x, hn::Set(d, kZeroWeight));
-          auto weight = ExpOfAnySize(d, hn::IfThenElse(is_zero, x, hn::Sub(x, top)));
+          auto weight = Numbers::Exp(d, hn::IfThenElse(is_zero, x, hn::Sub(x, top)));
           // A whole power of two, so that sums of infinite exponents are exact.
           const auto is_infinite = hn::Eq(x, infinity);
           weight.fraction = hn::IfThenElse(is_infinite, hn::Set(d, 1.0), weight.fraction);

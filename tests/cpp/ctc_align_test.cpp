@@ -91,7 +91,8 @@ TEST(CtcAlign, IsTheBestOfAllAndTheFirstAmongEqual) {
     for (std::int64_t& length : problem.input_lengths) {
       length -= static_cast<std::int64_t>(random() % static_cast<unsigned>(T + 1)) / 2;
     }
-    problem.Fill([&] { return random() % 7 == 0 ? -kInf : -static_cast<double>(random() % kinds); });
+    problem.Fill(
+        [&] { return random() % 7 == 0 ? -kInf : -static_cast<double>(random() % kinds); });
     for (const std::string& target : config().cpu_targets) {
       set_cpu_target(target);
       Alignments found(problem, {.threads = 1});

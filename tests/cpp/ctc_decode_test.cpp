@@ -184,8 +184,8 @@ TEST(CtcDecode, ADroppedPrefixComesAgain) {
 
 TEST(CtcDecode, Greedy) {
   // Ties go to the lowest label; repeats merge unless a blank is between.
-  auto log_probs = Array<float>::Of({7, 1, 3}, {0, -1, -1, -1, 0, 0, -2, 0, -1, 0, 0, -1, -3, 0, 0,
-                                                -1, -1, 0, -4, -5, -2});
+  auto log_probs = Array<float>::Of(
+      {7, 1, 3}, {0, -1, -1, -1, 0, 0, -2, 0, -1, 0, 0, -1, -3, 0, 0, -1, -1, 0, -4, -5, -2});
   Decoded<float> found(log_probs, {7}, {});
   EXPECT_EQ(found.Of(0), (Labels{1, 1, 2}));
   EXPECT_EQ(found.scores.Get(0), -2);

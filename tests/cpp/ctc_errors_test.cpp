@@ -50,8 +50,8 @@ class CtcErrors : public ::testing::Test {
   }
   std::string Tangent() {
     return MessageOf([&] {
-      ctc_loss_tangent(log_probs, targets, input_lengths, target_lengths, direction, &losses,
-                       &grad, options);
+      ctc_loss_tangent(log_probs, targets, input_lengths, target_lengths, direction, &losses, &grad,
+                       options);
     });
   }
   std::string Align() {
@@ -60,9 +60,8 @@ class CtcErrors : public ::testing::Test {
     });
   }
   std::string Decode() {
-    return MessageOf([&] {
-      ctc_decode(log_probs, input_lengths, found, found_lengths, losses, decode);
-    });
+    return MessageOf(
+        [&] { ctc_decode(log_probs, input_lengths, found, found_lengths, losses, decode); });
   }
   // Three functions that read targets say the same; with them decoding, where it does too.
   void ExpectAll(const std::string& message, bool decoding = false) {

@@ -54,8 +54,8 @@ struct Outcome {
 
   Outcome(const Tensor& log_probs, const std::vector<Labels>& targets, const Labels& lengths,
           CtcOptions options, Context context = {})
-      : losses({log_probs.shape[1]}), grad({log_probs.shape[0], log_probs.shape[1],
-                                            log_probs.shape[2]}) {
+      : losses({log_probs.shape[1]}),
+        grad({log_probs.shape[0], log_probs.shape[1], log_probs.shape[2]}) {
     Integers<> labels(Concatenated(targets)), inputs(lengths), sizes(LengthsOf(targets));
     Tensor to = losses, of = grad;
     ctc_loss(log_probs, labels, inputs, sizes, to, &of, options, context);

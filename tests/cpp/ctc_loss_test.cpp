@@ -142,6 +142,36 @@ TEST(CtcLoss, StorageTypes) {
   }
 }
 
+// Alphabets that are read whole only because the target is as long, and such that are not.
+TEST(CtcLoss, LongTargetsOfLargeAlphabets) {
+  std::mt19937 random(9);
+  for (const std::int64_t C : {90, 200}) {
+    for (const std::int64_t L : {C - 1, C, C + 5}) {
+      CheckBoth(CtcProblem<float>(2 * L, C, {RandomTarget(L, C, 0, random)}), 2, random);
+      CtcProblem<double> tight(L + L / 2, C, {RandomTarget(L, C, 0, random)});
+      CheckBoth(std::move(tight), 2, random);
+    }
+  }
+}
+
+// Models that know nothing, and such that know all, stay in the linear domain.
+TEST(CtcLoss, OrdinaryModelsAreNotRepaired) {
+  std::mt19937 random(10);
+  std::normal_distribution<double> normal(0, 1);
+  for (const double sure : {0.0, 3.0, 12.0}) {
+    const Labels target = RandomTarget(100, 29, 0, random);
+    CtcProblem<float> problem(800, 29, {target});
+    problem.options.from_logits = true;
+    // Each label takes eight frames, of which it has two.
+    for (std::int64_t i = 0; i < problem.log_probs.Size(); ++i) {
+      const std::int64_t t = i / 29,
+                         right = t % 8 < 2 ? target[static_cast<std::size_t>(t / 8)] : 0;
+      problem.log_probs.Set(i, normal(random) + (i % 29 == right ? sure : 0));
+    }
+    for (const auto& result : problem.Check()) EXPECT_EQ(result.repaired, 0);
+  }
+}
+
 TEST(CtcLoss, LongSequences) {
   std::mt19937 random(6);
   CtcProblem<float> common(2000, 29, {RandomTarget(300, 29, 0, random)});
@@ -193,8 +223,8 @@ TEST(CtcLoss, MaxGradientIsTheAlignment) {
           for (std::int64_t c = 0; c < C; ++c) {
             const long double x =
                 said >= 0 && from_logits
-                    ? std::exp(sequence.frames[static_cast<std::size_t>(t)]
-                                              [static_cast<std::size_t>(c)])
+                    ? std::exp(
+                          sequence.frames[static_cast<std::size_t>(t)][static_cast<std::size_t>(c)])
                     : 0;
             EXPECT_NEAR(problem.grad.Get(problem.At(t, n, c)),
                         static_cast<double>(x) - (said == c ? 1 : 0), 1e-14);

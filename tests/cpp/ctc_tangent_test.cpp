@@ -40,8 +40,7 @@ struct Moved {
 
   template <class T>
   Moved(CtcProblem<T>& problem, std::int64_t n, Array<T>& direction, long double step) {
-    CtcSequenceOf sequence{{}, problem.targets[static_cast<std::size_t>(n)],
-                           problem.options.blank};
+    CtcSequenceOf sequence{{}, problem.targets[static_cast<std::size_t>(n)], problem.options.blank};
     const bool from_logits = problem.options.from_logits;
     for (std::int64_t t = 0; t < problem.input_lengths[static_cast<std::size_t>(n)]; ++t) {
       LongRow row;
@@ -107,7 +106,8 @@ void CheckAll(double within) {
     for (const std::int64_t frames : {0, 1, 8, 17}) {
       const std::int64_t blank = C / 2;
       std::vector<Labels> targets;
-      for (const std::int64_t L : {0, 1, 4, 9}) targets.push_back(RandomTarget(L, C, blank, random));
+      for (const std::int64_t L : {0, 1, 4, 9})
+        targets.push_back(RandomTarget(L, C, blank, random));
       CtcProblem<T> problem(frames, C, targets);
       problem.input_lengths[1] -= frames / 3;
       problem.Fill([&] { return random() % 12 == 0 ? -kInf : normal(random); });
@@ -218,10 +218,8 @@ TEST(CtcTangent, ViewsThreadsAndNulls) {
   Integers<> sizes(LengthsOf(problem.targets));
   Array<double> losses({3}), grad({13, 3, 9});
   Tensor to = losses, of = grad;
-  ctc_loss_tangent(problem.log_probs, targets, lengths, sizes, view, &to, nullptr,
-                   problem.options);
-  ctc_loss_tangent(problem.log_probs, targets, lengths, sizes, view, nullptr, &of,
-                   problem.options);
+  ctc_loss_tangent(problem.log_probs, targets, lengths, sizes, view, &to, nullptr, problem.options);
+  ctc_loss_tangent(problem.log_probs, targets, lengths, sizes, view, nullptr, &of, problem.options);
   EXPECT_TRUE(want.losses == losses);
   EXPECT_TRUE(want.grad == grad);
 }
