@@ -12,7 +12,8 @@
 // Types: log_probs f16, bf16, f32 or f64; losses and scores are f64 for f64 inputs and f32 for all
 // others, gradients have log_probs' dtype. All arithmetic is double.
 //
-// Special values: -inf is a true zero with zero gradient. +inf or NaN in a frame that is read makes
+// Special values: -inf, and everything from -1e30 down, is a true zero with zero gradient (from
+// logits what lies that far below its frame's largest). +inf or NaN in a frame that is read makes
 // that sequence's loss and gradient NaN, and no other's. Without an alignment (a target longer than
 // its input, say) the loss is +inf and the gradient zero.
 //
@@ -39,8 +40,9 @@ struct CtcOptions {
 // losses (N,), and the gradient of their (weighted) sum, log_probs' shape, or null.
 //
 // The gradient is that of the stated input: minus the posterior of each label in each frame, plus
-// the softmax with from_logits. Time T N (C + L). Memory per thread T ((2 L + 1) 16 + 128 + 8 C)
-// bytes with a gradient, L the longest target; (2 L + 1) 64 + 8 C without.
+// the softmax with from_logits. Time T N (C + L). Memory per thread with a gradient
+// T ((2 L + 1) 16 + 128 + 8 C) bytes, L the longest target, without one T (128 + 8 C), and a few
+// rows of each; up to 176 T more while a sequence is repaired, by rounding L and C to vectors.
 ScanReport ctc_loss(const Tensor& log_probs, const Tensor& targets, const Tensor& input_lengths,
                     const Tensor& target_lengths, Tensor& losses, Tensor* grad, CtcOptions = {},
                     Context = {});

@@ -87,8 +87,9 @@ def ctc_loss(
     the longest target, and (2 L + 1) 64 + 8 C without one; the gradient itself is computed in the
     forward call, and is what is kept for backward. Differentiable twice.
 
-    Frames past `input_lengths` are not read, and their gradient is 0. -inf is a true zero. +inf or
-    NaN in a frame that is read makes that sequence's loss and gradient NaN, and no other's.
+    Frames past `input_lengths` are not read, and their gradient is 0. -inf, as everything from
+    -1e30 down, is a true zero. +inf or NaN in a frame that is read makes that sequence's loss and
+    gradient NaN, and no other's.
 
     The value is the exact one of the given numbers, to half an ulp in float32. Given
     log-probabilities whose mass a frame rounds above 1, it may be slightly below 0; from logits it

@@ -14,6 +14,7 @@
 #include "scan/ctc_batch.hpp"
 #include "scan/ctc_jobs.hpp"
 #include "scan/ctc_prefixes.hpp"
+#include "scan/numbers.hpp"
 
 namespace logsum {
 
@@ -39,7 +40,7 @@ bool AlongFrames(const CtcFrames& frames, std::int64_t count, const Visit& visit
           static_cast<const decltype(storage)*>(frames.data) + t * frames.frame_stride;
       for (std::int64_t c = 0; c < frames.labels; ++c) {
         const auto x = static_cast<double>(ToFloat(from[c * frames.label_stride]));
-        row[static_cast<std::size_t>(c)] = x;
+        row[static_cast<std::size_t>(c)] = x <= kZeroWeight ? -kInfinity : x;
         valid &= x < kInfinity;
       }
     });

@@ -89,3 +89,18 @@ def test_foreign_of_arrays() -> None:
 def test_what_is_none(other: Any) -> None:
     with pytest.raises(ValueError, match=r'f: semiring: expected "log", "max".* got '):
         semiring_name("f", other)
+
+
+@needs_torch
+def test_in_a_compiled_function() -> None:
+    """Semirings of all forms go into one graph."""
+    ms, ends = torch.randn(3, 2, 4, 2), torch.randn(2, 4)
+    objects = [logsum.Log, logsum.Max, "max", of_torch(torch.softmax), of_torch(one_hot)]
+    for ring in objects:
+
+        def call(x: Any, ring: Any = ring) -> Any:
+            return logsum.logZ(x, [[0, 1]] * 4, ends, ends, ring, 4)
+
+        torch._dynamo.reset()
+        compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+        assert torch.equal(compiled(ms), call(ms))

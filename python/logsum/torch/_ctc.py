@@ -9,9 +9,9 @@ from torch import Tensor
 
 from logsum._ctc_arguments import check_frames, fit_lengths, fit_targets
 from logsum._integers import as_integer
-from logsum._semirings import semiring_name
 from logsum.torch._alignment import align_operator, ctc_loss_operator, decode_operator
 from logsum.torch._integers import as_integers
+from logsum.torch._semirings import semiring_name
 from logsum.torch._tensors import as_floating
 
 

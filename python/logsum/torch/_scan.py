@@ -9,9 +9,9 @@ from torch import Tensor
 
 from logsum._graph import INDEXED, Graph, as_index
 from logsum._scan_shapes import check_scan, checkpoint_interval
-from logsum._semirings import semiring_name
 from logsum.torch._integers import as_integers
 from logsum.torch._partition import backward_operator, forward_operator, logz, viterbi_operator
+from logsum.torch._semirings import semiring_name
 from logsum.torch._tensors import as_alike, as_floating
 
 
