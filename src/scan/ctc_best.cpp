@@ -47,7 +47,7 @@ CtcBest::CtcBest(const CtcKernels& kernels, const CtcSequence& sequence, std::in
   }
   const double log_partition =
       std::log(side.partition) + side.partition_exponent * std::numbers::ln2;
-  loss_ += log_partition - side.offset.Value();
+  loss_ += log_partition + (side.partition_offset.Value() - side.offset.Value());
   if (job_.from_logits) loss_ = std::max(loss_, 0.0);
 }
 
@@ -79,7 +79,7 @@ void CtcBest::Trace(const CtcStates& states, const CtcWork& work) {
         is_label ? states.label_class[static_cast<std::size_t>(i)] : states.blank_class;
     labels_[at] = states.classes[static_cast<std::size_t>(k)];
     if (job_.from_logits) {
-      softmax_[at] = std::exp(work.Emissions(t)[k]) * work.softmax_scale[t];
+      softmax_[at] = std::exp(work.Emissions(t)[k] + work.softmax_shift[t]) * work.softmax_scale[t];
     }
     if (t == 0) return;
     const double stay = is_label ? label(t - 1, i) : blank(t - 1, i);

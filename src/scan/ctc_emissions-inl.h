@@ -75,12 +75,11 @@ struct Denominator {
   double max, sum;
 };
 
-// `terms`, unless null, receives the numerators.
+// `max` is the row's; `terms`, unless null, receives the numerators.
 template <class Real>
-HWY_INLINE Denominator SoftmaxOf(const Real* row, std::int64_t count, Real* terms) {
+HWY_INLINE Denominator SoftmaxOf(const Real* row, std::int64_t count, double max, Real* terms) {
   const CtcD d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const double max = TopOfRow(row, count);
   if (max == -std::numeric_limits<double>::infinity()) {
     if (terms != nullptr) std::fill_n(terms, count, Real{0});
     return {max, 0};
@@ -109,7 +108,11 @@ HWY_INLINE Denominator SoftmaxOf(const Real* row, std::int64_t count, Real* term
   return {max, static_cast<double>(ones) + hn::GetLane(hn::SumOfLanes(d, others))};
 }
 
-// to[c] = factor terms[c], in the gradient's type.
+// Rows from this size on are written past the caches: they will not be there any more when a sweep
+// comes to change the few of their numbers that have a posterior.
+inline constexpr std::int64_t kStreamedRow = 4096;  // bytes
+
+// to[c] = factor terms[c], in the gradient's type. Owes a FlushStream.
 template <class Storage, class Real>
 HWY_INLINE void WriteScaled(const Real* HWY_RESTRICT terms, Real factor, std::int64_t count,
                             Storage* HWY_RESTRICT to, std::int64_t step) {
@@ -118,7 +121,15 @@ HWY_INLINE void WriteScaled(const Real* HWY_RESTRICT terms, Real factor, std::in
     const hn::ScalableTag<Real> d;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     const auto scale = hn::Set(d, factor);
-    if (step == 1) {
+    if (step == 1 && count * static_cast<std::int64_t>(sizeof(Real)) >= kStreamedRow) {
+      const auto is_aligned = [&](const Real* at) {
+        return reinterpret_cast<std::uintptr_t>(at) % (hn::Lanes(d) * sizeof(Real)) == 0;
+      };
+      for (; !is_aligned(to + c); ++c) to[c] = factor * terms[c];
+      for (; c + lanes <= count; c += lanes) {
+        hn::Stream(hn::Mul(hn::LoadU(d, terms + c), scale), d, to + c);
+      }
+    } else if (step == 1) {
       for (; c + lanes <= count; c += lanes) {
         hn::StoreU(hn::Mul(hn::LoadU(d, terms + c), scale), d, to + c);
       }
@@ -186,11 +197,19 @@ HWY_INLINE double TopOfFrame(const ClassVectors& vectors, const double* x) {
   return hn::GetLane(hn::MaxOfLanes(d, top));
 }
 
-// Emissions of one frame from its classes' log weights, relative to the largest of those.
+// What a frame's emissions are relative to: its largest log weight, or none where that is so large
+// that others would drown beside it, though a path may need them. Linear numbers cannot do without.
+HWY_INLINE double BaseOfFrame(CtcNumbers numbers, double top) {
+  constexpr double kLarge = 0x1p40;
+  const bool linear = numbers == CtcNumbers::linear || numbers == CtcNumbers::linear_down;
+  return top <= kZeroWeight || (!linear && std::abs(top) > kLarge) ? 0 : top;
+}
+
+// Emissions of one frame from its classes' log weights.
 HWY_INLINE void EmissionsOfFrame(const ClassVectors& vectors, CtcNumbers numbers, const double* x,
-                                 double max, double* emissions, CtcSide& side) {
+                                 double base, double* emissions, CtcSide& side) {
   const CtcD d;
-  const auto top = hn::Set(d, max <= kZeroWeight ? 0 : max);
+  const auto top = hn::Set(d, base);
   const auto lowest = hn::Set(d, kLeastNormalLog);
   const bool up = numbers == CtcNumbers::linear;
   const bool linear = up || numbers == CtcNumbers::linear_down;
@@ -216,18 +235,18 @@ HWY_INLINE void EmissionsOfFrame(const ClassVectors& vectors, CtcNumbers numbers
   if (!hn::AllFalse(d, clamped)) side.clamped = true;
 }
 
-// The log weights of a frame's classes as doubles; padding is -inf. Returns whether no label of the
-// frame has +inf or NaN.
+// The log weights of a frame's classes as doubles; padding is -inf. Also the largest of the frame's
+// labels. Returns whether none has +inf or NaN.
 template <class Real>
 HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* row,
-                            std::int64_t labels, double* x) {
+                            std::int64_t labels, double* x, double& row_top) {
   const CtcD d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const auto count = static_cast<std::int64_t>(states.classes.size());
   const ClassVectors vectors(states);
   if (!vectors.in_place) {
     // First from end to end, which brings a long row near, then here and there.
-    const bool below_infinity = !std::isnan(TopOfRow(row, labels));
+    row_top = TopOfRow(row, labels);
     const auto nothing = hn::Set(d, -std::numeric_limits<double>::infinity());
     hn::StoreU(nothing, d, x + states.emission_width - lanes);
     for (std::int64_t k = 0; k < count; ++k) {
@@ -235,8 +254,9 @@ HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* ro
       const auto given = static_cast<double>(row[states.classes[at]]);
       x[k] = biased ? given + states.class_bias[at] : given;
     }
-    return below_infinity;
+    return !std::isnan(row_top);
   }
+  auto top = hn::Set(d, -std::numeric_limits<double>::infinity());
   const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
   auto below = hn::Eq(infinity, infinity);
   for (std::int64_t k = 0; k < vectors.count; k += lanes) {
@@ -244,8 +264,10 @@ HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* ro
     const auto given = LoadWide(d, row + at);
     const auto bias = hn::LoadU(d, states.class_bias.data() + at);
     below = hn::And(below, hn::Lt(given, infinity));
+    top = hn::Max(top, given);
     hn::StoreU(biased ? hn::Add(given, bias) : given, d, x + at);
   }
+  row_top = hn::GetLane(hn::MaxOfLanes(d, top));
   return hn::AllTrue(d, below);
 }
 
@@ -269,16 +291,16 @@ HWY_INLINE Denominator DenominatorOf(const double* emissions, std::int64_t width
 // posterior is not written later.
 template <class Real, class Storage>
 HWY_INLINE void PrepareSoftmax(const CtcJob& job, bool from_emissions, const CtcStates& states,
-                               const Real* row, double top, CtcWork& work, CtcSide& side,
-                               std::int64_t t) {
+                               const Real* row, double row_top, double top, CtcWork& work,
+                               CtcSide& side, std::int64_t t) {
   const bool empty = top <= kZeroWeight;
   const bool write = job.gradient.data != nullptr && !from_emissions;
   auto* const terms = write ? reinterpret_cast<Real*>(side.terms) : nullptr;
   const Denominator softmax = from_emissions && !empty
                                   ? DenominatorOf(work.Emissions(t), states.emission_width, top)
-                                  : SoftmaxOf(row, job.frames.labels, terms);
+                                  : SoftmaxOf(row, job.frames.labels, row_top, terms);
   if (softmax.sum != 0) {
-    side.offset.Add(-softmax.max);
+    side.partition_offset.Add(softmax.max);
     side.partition *= softmax.sum;
   }
   work.softmax_scale[t] = empty ? 0 : std::exp(top - softmax.max) / softmax.sum;
@@ -319,24 +341,27 @@ void PrepareFrames(const CtcJob& job, const CtcStates& states, CtcNumbers number
     // All frames are read before the first is exponentiated, so that their chains of instructions,
     // each longer than its work, overlap.
     double* const x = side.shares;
-    double tops[kCtcBlock];
+    double tops[kCtcBlock], row_tops[kCtcBlock];
     for (std::int64_t t = block; t < block_end; ++t) {
       double* const at = x + (t - block) * states.emission_width;
       // Logits of all labels are needed for the softmax; else only the sequence's own count.
-      if (!ReadClasses(states, !job.from_logits, rows.Row(t - block), job.frames.labels, at)) {
+      const Real* const row = rows.Row(t - block);
+      double& row_top = row_tops[t - block];
+      if (!ReadClasses(states, !job.from_logits, row, job.frames.labels, at, row_top)) {
         side.invalid = true;
         return;
       }
       tops[t - block] = TopOfFrame(vectors, at);
     }
     for (std::int64_t t = block; t < block_end; ++t) {
-      const double top = tops[t - block];
-      EmissionsOfFrame(vectors, numbers, x + (t - block) * states.emission_width, top,
+      const double top = tops[t - block], base = BaseOfFrame(numbers, top);
+      EmissionsOfFrame(vectors, numbers, x + (t - block) * states.emission_width, base,
                        work.Emissions(t), side);
-      if (top > kZeroWeight) side.offset.Add(top);
+      side.offset.Add(base);
+      work.softmax_shift[t] = top > kZeroWeight ? base - top : 0;
       if (!softmax) continue;
-      PrepareSoftmax<Real, Storage>(job, from_emissions, states, rows.Row(t - block), top, work,
-                                    side, t);
+      PrepareSoftmax<Real, Storage>(job, from_emissions, states, rows.Row(t - block),
+                                    row_tops[t - block], top, work, side, t);
     }
     if (softmax) {
       int exponent;
@@ -344,6 +369,8 @@ void PrepareFrames(const CtcJob& job, const CtcStates& states, CtcNumbers number
       side.partition_exponent += exponent;
     }
   }
+  // What was written past the caches is there before another thread comes to change it.
+  if (softmax && !from_emissions) hwy::FlushStream();
 }
 
 inline void CtcPrepare(const CtcJob& job, const CtcStates& states, CtcNumbers numbers,

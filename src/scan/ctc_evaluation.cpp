@@ -162,12 +162,16 @@ void CtcEvaluation::Conclude() {
 double CtcEvaluation::Loss(CtcTotal total) const {
   CtcTotal partition = {1, 0};
   CompensatedSum offset;
+  const auto add = [&](const CompensatedSum& sum, double sign) {
+    offset.Add(sign * sum.High());
+    offset.Add(sign * sum.Low());
+  };
   for (int number = 0; number < 2; ++number) {
-    const CtcSide& side = is_first_ ? work_->sides[number] : first_[number];
-    partition.fraction *= side.partition;
-    partition.exponent += side.partition_exponent;
-    offset.Add(side.offset.High());
-    offset.Add(side.offset.Low());
+    const CtcSide& reading = is_first_ ? work_->sides[number] : first_[number];
+    partition.fraction *= reading.partition;
+    partition.exponent += reading.partition_exponent;
+    add(work_->sides[number].offset, 1);
+    add(reading.partition_offset, -1);
   }
   const double loss = LogOfRatio(partition, total, offset.Value());
   // A probability is at most one; rounding may say a little more.

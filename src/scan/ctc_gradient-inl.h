@@ -111,8 +111,10 @@ HWY_INLINE FrameFacts FactsOf(const CtcJob& job, const CtcStates& states, const 
   }
   facts.scale = job.weight * work.softmax_scale[frame];
   if constexpr (N::kRanged) {
+    const auto shift = hn::Set(d, work.softmax_shift[frame]);
     for (std::int64_t k = 0; k < states.emission_width; k += lanes) {
-      hn::StoreU(ExpNonPositive(d, hn::LoadU(d, emissions + k)), d, side.numbers + k);
+      const auto x = hn::Add(hn::LoadU(d, emissions + k), shift);
+      hn::StoreU(ExpNonPositive(d, x), d, side.numbers + k);
     }
     facts.softmax = side.numbers;
   }

@@ -49,7 +49,8 @@ void PrepareSlopes(const CtcJob& job, const CtcFrames& direction, const CtcState
     };
     if (job.from_logits) {
       const FrameRows<Real, Storage> rows(job.frames, t, t + 1, reinterpret_cast<double*>(memory));
-      const Denominator softmax = SoftmaxOf(rows.Row(0), labels, terms);
+      const Denominator softmax =
+          SoftmaxOf(rows.Row(0), labels, TopOfRow(rows.Row(0), labels), terms);
       const double inverse = softmax.sum == 0 ? 0 : 1 / softmax.sum;
       for (std::int64_t c = 0; c < labels; ++c) {
         if (terms[c] != 0) mean += terms[c] * inverse * slope(c);
@@ -114,7 +115,8 @@ double WriteTangent(const CtcJob& job, const CtcStates& states, const CtcWork& w
     const double share = shares.fractions[k];
     double tangent = share == 0 ? 0 : -(shares.slopes[k] - mean * share) / total;
     if (job.from_logits) {
-      const double p = std::exp(work.Emissions(frame)[k]) * work.softmax_scale[frame];
+      const double x = work.Emissions(frame)[k] + work.softmax_shift[frame];
+      const double p = std::exp(x) * work.softmax_scale[frame];
       if (p != 0) tangent += p * work.Slopes(frame)[k];
     }
     to[states.classes[k] * job.gradient.label_stride] = FromDouble<Storage>(job.weight * tangent);

@@ -25,14 +25,15 @@ struct RowRing {
 
 // One half of a sequence: the frames before the meeting, or the others. A thread each.
 struct CtcSide {
-  CompensatedSum offset;          // of the logarithms that emissions are relative to
-  double partition = 1;           // the product of the softmaxes' denominators
-  double partition_exponent = 0;  // times 2^this
-  double exponent = 0;            // scores of the last row are times 2^this
-  double least_total = 0;         // the smallest mass of a frame, in units of its rows
-  bool invalid = false;           // +inf or NaN in a frame
-  bool clamped = false;           // an emission below the smallest normal number
-  bool flushed = false;           // a score below it (linear_down)
+  CompensatedSum offset;            // the logarithms that emissions are relative to
+  CompensatedSum partition_offset;  // those that the softmaxes' denominators are relative to
+  double partition = 1;             // the product of the softmaxes' denominators
+  double partition_exponent = 0;    // times 2^this
+  double exponent = 0;              // scores of the last row are times 2^this
+  double least_total = 0;           // the smallest mass of a frame, in units of its rows
+  bool invalid = false;             // +inf or NaN in a frame
+  bool clamped = false;             // an emission below the smallest normal number
+  bool flushed = false;             // a score below it (linear_down)
 
   RowRing ring{};                 // of the sweep's own rows, behind the meeting
   double* frames = nullptr;       // a block of frames, as real numbers
@@ -59,8 +60,8 @@ struct CtcSizes {
            kCtcBlock * (std::max(width, emission_width) + width + emission_width + 2) + 7 * kSlack;
   }
   std::int64_t Elements() const {
-    return (keep ? frames + 2 : 0) * RowStride() + frames * (emission_width + 1) +
-           (HasSlopes() ? frames * emission_width : 0) + 5 * kSlack + 2 * SideElements();
+    return (keep ? frames + 2 : 0) * RowStride() + frames * (emission_width + 2) +
+           (HasSlopes() ? frames * emission_width : 0) + 6 * kSlack + 2 * SideElements();
   }
 };
 
@@ -71,6 +72,7 @@ class CtcWork {
     emission_width_ = sizes.emission_width;
     emissions_ = Take(sizes.frames * sizes.emission_width);
     softmax_scale = Take(sizes.frames);
+    softmax_shift = Take(sizes.frames);
     if (sizes.HasSlopes()) slopes_ = Take(sizes.frames * sizes.emission_width);
     const std::int64_t stride = sizes.RowStride();
     if (sizes.keep) kept = {Take((sizes.frames + 2) * stride), sizes.frames + 2, stride};
@@ -92,7 +94,10 @@ class CtcWork {
   const RowRing& Rows(const CtcSide& side) const { return kept.base != nullptr ? kept : side.ring; }
 
   RowRing kept{};
-  double* softmax_scale;  // of each frame: a class's softmax is its emission times this
+  // Of each frame: a class's softmax is its emission times the scale; where emissions are kept as
+  // logarithms the shift is added first.
+  double* softmax_scale;
+  double* softmax_shift;
   CtcSide sides[2];
 
  private:
