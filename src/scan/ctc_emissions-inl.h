@@ -235,8 +235,8 @@ HWY_INLINE void EmissionsOfFrame(const ClassVectors& vectors, CtcNumbers numbers
   if (!hn::AllFalse(d, clamped)) side.clamped = true;
 }
 
-// The log weights of a frame's classes as doubles; padding is -inf. Also the largest of the frame's
-// labels. Returns whether none has +inf or NaN.
+// The log weights of a frame's classes as doubles; padding is -inf. Returns whether no label of the
+// frame has +inf or NaN; unless biased, that is from logits, also the largest of all labels.
 template <class Real>
 HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* row,
                             std::int64_t labels, double* x, double& row_top) {
@@ -264,10 +264,10 @@ HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* ro
     const auto given = LoadWide(d, row + at);
     const auto bias = hn::LoadU(d, states.class_bias.data() + at);
     below = hn::And(below, hn::Lt(given, infinity));
-    top = hn::Max(top, given);
+    if (!biased) top = hn::Max(top, given);
     hn::StoreU(biased ? hn::Add(given, bias) : given, d, x + at);
   }
-  row_top = hn::GetLane(hn::MaxOfLanes(d, top));
+  if (!biased) row_top = hn::GetLane(hn::MaxOfLanes(d, top));
   return hn::AllTrue(d, below);
 }
 
