@@ -14,7 +14,8 @@
 //
 // Special values (docs/numerics.md): -inf and everything from -1e30 down is a true zero, whose
 // gradient is zero; a sequence without a path has the score -inf and zero gradients. +inf
-// dominates; NaN on a path gives NaN, in no other sequence.
+// dominates, and so does in f64 what adds up to 1e99; NaN on a path gives NaN, in no other
+// sequence.
 //
 // Errors: std::invalid_argument, before anything is written. Time T N E.
 #pragma once

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from logsum import _core
+from logsum.torch._large import empty_like
 from logsum.torch._operator import Arguments, Gradients, Kept
 from logsum.torch._paths import picked, spread
 from logsum.torch._potential import Curvature, Potential, SequenceOperator
@@ -19,7 +20,7 @@ from logsum.torch._tensors import optional_view, view
 def _gradient(log_probs: Tensor, keep: int) -> Tensor:
     """An empty gradient, without elements but with the axis of sequences if it is not kept."""
     if keep:
-        return torch.empty_like(log_probs)
+        return empty_like(log_probs)
     return log_probs.new_empty((0, log_probs.shape[1], 0))
 
 

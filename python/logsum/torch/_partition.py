@@ -10,6 +10,7 @@ from torch import Tensor
 
 from logsum import _core
 from logsum._graph import graph_of
+from logsum.torch._large import empty_like
 from logsum.torch._operator import Arguments, Gradients, Kept
 from logsum.torch._paths import picked, spread
 from logsum.torch._potential import Curvature, Potential, SequenceOperator
@@ -26,7 +27,7 @@ def _gradients(ms: Tensor, v0: Tensor, vt: Tensor, keep: int) -> list[Tensor]:
     """Empty gradients, those not kept without elements but with the axis of sequences."""
     n = ms.shape[1]
     return [
-        torch.empty_like(point) if keep & 1 << k else point.new_empty(shape)
+        empty_like(point) if keep & 1 << k else point.new_empty(shape)
         for k, (point, shape) in enumerate(((ms, (0, n, 0)), (v0, (n, 0)), (vt, (n, 0))))
     ]
 

@@ -66,6 +66,8 @@ class Case:
     smooth: ClassVar[tuple[int, ...]] = (0,)
     # Indices of the arguments that hold logarithms, in which -inf is a zero.
     logarithmic: ClassVar[tuple[int, ...]] = (0,)
+    # The largest finite logarithm that the operation tells from infinity.
+    largest: ClassVar[float] = float("inf")
     # Special values (names in special.py, or "NAME in argument K") whose gradient the contract
     # leaves open.
     open_gradients: ClassVar[tuple[str, ...]] = ()

@@ -118,7 +118,8 @@ class SpecialChecks(Case):
                 for place, index in enumerate(group):
                     if arguments[index].size > 1:
                         # Of several arguments one dominates; ties are planted within one.
-                        plant(arguments[index], huge(kind.dtype) / 4**place)
+                        top = min(huge(kind.dtype), self.largest)
+                        plant(arguments[index], top / 4**place)
                 where = f"{name} in argument {' and '.join(map(str, group))}"
                 yield name, sample.with_arguments(where, tuple(arguments)), magnitude
 
