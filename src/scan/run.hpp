@@ -4,46 +4,15 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <numeric>
-#include <utility>
 #include <vector>
 
-#include "core/buffer.hpp"
+#include "core/buffer_pool.hpp"
 #include "core/parallel.hpp"
 #include "scan/group.hpp"
 #include "scan/kernels.hpp"
 
 namespace logsum::scan {
-
-// Memory for the tasks of a call: as many arrays as run at once. A fresh array for each task would
-// cost a page fault every 4 KB.
-class TaskPool {
- public:
-  explicit TaskPool(std::int64_t size) : size_(static_cast<std::size_t>(size)) {}
-
-  // Calls use(array).
-  template <class Use>
-  void With(const Use& use) {
-    Buffer<double> buffer = Take();
-    use(buffer.get());
-    const std::scoped_lock lock(mutex_);
-    free_.push_back(std::move(buffer));
-  }
-
- private:
-  Buffer<double> Take() {
-    const std::scoped_lock lock(mutex_);
-    if (free_.empty()) return Buffer<double>(size_);
-    Buffer<double> buffer = std::move(free_.back());
-    free_.pop_back();
-    return buffer;
-  }
-
-  const std::size_t size_;
-  std::mutex mutex_;
-  std::vector<Buffer<double>> free_;
-};
 
 inline const LaneKernels& KernelsFor(const Group& group) {
   return Kernels().by_lanes[static_cast<std::size_t>(std::countr_zero(unsigned(group.lanes)))];
@@ -64,10 +33,11 @@ void ForEachGroup(const Job& job, const std::vector<Group>& groups, int threads,
   for (const Group& group : groups) {
     size = std::max(size, (KernelsFor(group).*memory)(job, group));
   }
-  TaskPool pool(size);
+  BufferPool<double> pool;
   ParallelFor(static_cast<std::int64_t>(groups.size()), threads, [&](std::int64_t index) {
     const Group& group = groups[static_cast<std::size_t>(index)];
-    pool.With([&](double* array) { run(KernelsFor(group), group, array, index); });
+    const BufferPool<double>::Lease memory_of_task(pool, static_cast<std::size_t>(size));
+    run(KernelsFor(group), group, memory_of_task.get(), index);
   });
 }
 
