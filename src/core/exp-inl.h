@@ -285,7 +285,7 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpNonPositive(D d, V x) {
   using T = hn::TFromD<D>;
   using C = ExpConstants<T>;
-  if constexpr (kHasExpTable && sizeof(T) == sizeof(double) && hn::MaxLanes(D()) == 8) {
+  if constexpr (kHasExpTable && sizeof(T) == sizeof(double)) {
     return ExpNonPositiveByTable(d, x);
   } else {
     constexpr double kLowest = -C::kExponentBias * ExpConstants<double>::kLn2Hi;

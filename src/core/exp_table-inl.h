@@ -28,16 +28,23 @@ namespace hn = hwy::HWY_NAMESPACE;
 inline constexpr bool kHasExpTable = true;
 
 // 2^(n/16) of t = n + ExpConstants::kRounder. The permutation reads k, the low four bits of n;
-// moved up by 48 the others are m in the place of the exponent's field.
+// moved up by 48 the others are m in the place of the exponent's field. Shorter vectors, for what a
+// row's end leaves, gather from the same table: every width gives the same bits.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V PowerByTable(D d, V t) {
   using C = ExpTableConstants;
   const hn::RebindToUnsigned<D> du;
   const auto bits = hn::BitCast(du, t);
-  const V low = hn::LoadU(d, C::kPowers), high = hn::LoadU(d, C::kPowers + 8);
-  const V fraction{_mm512_permutex2var_pd(low.raw, bits.raw, high.raw)};
   const auto field = hn::And(hn::ShiftLeft<48>(bits), hn::Set(du, ~std::uint64_t{0} << 52));
-  return hn::BitCast(d, hn::Add(hn::BitCast(du, fraction), field));
+  if constexpr (hn::MaxLanes(D()) == 8) {
+    const V low = hn::LoadU(d, C::kPowers), high = hn::LoadU(d, C::kPowers + 8);
+    const V fraction{_mm512_permutex2var_pd(low.raw, bits.raw, high.raw)};
+    return hn::BitCast(d, hn::Add(hn::BitCast(du, fraction), field));
+  } else {
+    const auto k = hn::BitCast(hn::RebindToSigned<D>(), hn::And(bits, hn::Set(du, 15)));
+    const V fraction = hn::GatherIndex(d, C::kPowers, k);
+    return hn::BitCast(d, hn::Add(hn::BitCast(du, fraction), field));
+  }
 }
 
 // e^x for x <= 0 or NaN. At most 1.1 ulp; -inf -> 0, NaN -> NaN; results below 2^-1022 are 0.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from logsum.torch._operator import is_plain
 
-_LARGE = 8 << 20  # bytes
+_LARGE = 4 << 20  # bytes, from where on NumPy does
 _NUMPY = {torch.float16: np.float16, torch.float32: np.float32, torch.float64: np.float64}
 
 

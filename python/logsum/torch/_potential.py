@@ -294,7 +294,7 @@ class _Stored(Function):
         ctx.set_materialize_grads(False)
         if weights is None:
             return values
-        return (values.to(weights.dtype) * weights).sum().to(values.dtype)
+        return torch.dot(values.to(weights.dtype), weights).to(values.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None) -> Gradients:
