@@ -56,6 +56,7 @@ def check_matmul(text: str) -> None:
     # From 0 to 2 by two moves; staying and skipping, or skipping and staying, is e^-100 of that.
     # Six digits are printed.
     assert product[2][0] == pytest.approx(-1400, rel=1e-5)
+    # Zeros, but for the rounding of double numbers that cancel.
     assert [abs(float(x)) for x in sums] == pytest.approx([0, 0, 0], abs=1e-15)
     assert [float(x) for x in path] == pytest.approx([0, 1, 0], abs=1e-15)
 
@@ -66,6 +67,7 @@ def check_scan(text: str) -> None:
     fibonacci = [1, 2]
     while len(fibonacci) <= 60:
         fibonacci.append(fibonacci[-1] + fibonacci[-2])
+    # Seventeen digits are printed, of sums of 60 steps in double.
     assert float(printed["log of the ways"]) == pytest.approx(math.log(fibonacci[60]), rel=1e-14)
     on = fibonacci[58] / fibonacci[60]  # a night on, one off, and 58 of any kind
     assert float(printed["on in the first"]) == pytest.approx(on, rel=1e-13)
@@ -98,6 +100,7 @@ def check_ctc(text: str) -> None:
             total += weight
             parted += weight * (path[5] == 0)
     mass = math.exp(4) + 3
+    # float32, and what is printed of it.
     assert float(printed["loss"]) == pytest.approx(8 * math.log(mass) - math.log(total), rel=1e-6)
     gradient = math.exp(4) / mass - parted / total
     name = "gradient of the blank between the two e"

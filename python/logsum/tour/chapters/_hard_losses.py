@@ -87,7 +87,7 @@ def _cell(
     case: Case, way: Callable[[Case], tuple[float, Array | None]], loss: float, gradient: Array
 ) -> Cell:
     value, given = way(case)
-    # The least that double arithmetic can promise near zero, for two frames: 4T 2^-53.
+    # float32 is right elsewhere; near zero, for two frames, double arithmetic promises 4T 2^-53.
     bad = not np.isclose(value, loss, rtol=1e-6, atol=2**-50)
     detail = "no gradients without torch"
     if given is not None:
