@@ -40,7 +40,7 @@
 
 namespace logsum::scan {
 
-inline constexpr int kScaleExponent = 450;
+inline constexpr int kCtcScaleExponent = 450;
 
 // The least mass of a frame that certifies a sequence. `clamped` says that an emission was.
 inline double LeastCertainTotal(std::int64_t frames, std::int64_t states, bool clamped) {

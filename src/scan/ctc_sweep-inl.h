@@ -239,7 +239,7 @@ HWY_INLINE double Settle(CtcRow row, VectorSpan span, bool& flushed) {
     }
     const double max = hn::GetLane(hn::MaxOfLanes(d, top));
     if (max == 0) return 0;  // linear_down with nothing left
-    const int shift = std::min(kScaleExponent - std::ilogb(max), 1000);
+    const int shift = std::min(kCtcScaleExponent - std::ilogb(max), 1000);
     const auto power = typename N::Number{hn::Set(d, std::ldexp(1.0, shift))};
     Emitter<N> emit;
     for (std::int64_t i = span.first * lanes; i < span.end * lanes; i += lanes) {
@@ -285,8 +285,8 @@ HWY_INLINE double SetOne(Row row, std::int64_t at) {
     row.exponents[at] = 0;  // and slope 0, of the row of zeros
     return 0;
   } else {
-    row.fractions[at] = std::ldexp(1.0, kScaleExponent);
-    return -kScaleExponent;
+    row.fractions[at] = std::ldexp(1.0, kCtcScaleExponent);
+    return -kCtcScaleExponent;
   }
 }
 

@@ -131,7 +131,7 @@ class Ranged {
   static HWY_INLINE Number Floor(D /*d*/, const Number& a) { return a; }
 
   // The same value with its fraction in [1, 2), exactly. Owed before a fraction has moved by a
-  // factor of 2^kMaxFractionDrift: a sum of n terms times a weight moves it by at most 1.5 n up and
+  // factor of 2^200: a sum of n terms times a weight moves it by at most 1.5 n up and
   // by sqrt(2) down.
   static HWY_INLINE Number Normalize(D d, const Number& a) {
     using C = ExpConstants<double>;

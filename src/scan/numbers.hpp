@@ -22,7 +22,4 @@ inline constexpr double kInfiniteExponent = 1e150;
 // From where on an exponent is infinity's: 1e38 times any number of steps stays below.
 inline constexpr double kFirstInfiniteExponent = 1e100;
 
-// Powers of two by which the fractions of Ranged may move between two Normalize.
-inline constexpr double kMaxFractionDrift = 200;
-
 }  // namespace logsum::scan

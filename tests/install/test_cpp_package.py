@@ -104,6 +104,7 @@ def check_ctc(text: str) -> None:
     assert float(printed["loss"]) == pytest.approx(8 * math.log(mass) - math.log(total), rel=1e-6)
     gradient = math.exp(4) / mass - parted / total
     name = "gradient of the blank between the two e"
+    # Likewise; it is the difference of two shares, which takes a digit.
     assert float(printed[name]) == pytest.approx(gradient, rel=1e-5)
     assert (printed["alignment"], printed["read"]) == (heard, target)
 

@@ -50,6 +50,7 @@ def test_all_alignments(seed: int, blank: int) -> None:
     got, gradient, _ = evaluated(batch)
     for n, target in enumerate(batch.labels):
         want = ctc_oracle.by_enumeration(batch.frames_of(n), target, blank)
+        # float64 on both sides; probabilities near one have the rounding of one.
         assert got[n] == pytest.approx(want.loss, rel=1e-14, abs=1e-13)
         used = batch.inputs[n]
         np.testing.assert_allclose(

@@ -70,6 +70,7 @@ def test_all_paths(seed: int, semiring: str) -> None:
     score, states, arcs = logsum.viterbi(*problem.operands, lengths=problem.lengths)
     for n, length in enumerate(problem.lengths):
         value, shares, every = scan_oracle.by_enumeration(*problem.sequence(n), semiring)
+        # float64 on both sides; values near zero have the rounding of their terms.
         assert values[n] == pytest.approx(value, rel=1e-14, abs=1e-13)
         if semiring == "log":
             np.testing.assert_allclose(marginals[:length, n], shares, atol=1e-14)
