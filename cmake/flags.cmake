@@ -11,7 +11,7 @@ target_compile_options(logsum_flags INTERFACE
 
 if(LOGSUM_SANITIZE)
   set(sanitize -fsanitize=${LOGSUM_SANITIZE} -fno-omit-frame-pointer)
-  if(LOGSUM_SANITIZE STREQUAL "undefined")
+  if(LOGSUM_SANITIZE MATCHES "undefined")
     # A report that does not stop the program is a report that nobody reads.
     list(APPEND sanitize -fsanitize=float-cast-overflow -fno-sanitize-recover=all)
   endif()
