@@ -133,7 +133,6 @@ def evaluated(
         from_logits,
         core.Semiring.log,
         False,
-        None,
     )
     return gradient, repaired
 

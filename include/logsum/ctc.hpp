@@ -27,6 +27,10 @@
 
 namespace logsum {
 
+// What becomes of the losses of a batch: nothing; their sum; each divided by the length of its
+// target, at least 1, and then averaged.
+enum class CtcReduction { none, sum, mean };
+
 struct CtcOptions {
   std::int64_t blank = 0;
   // log_probs are logits: log_softmax over C is part of the loss and of its gradient. The loss is
@@ -35,9 +39,11 @@ struct CtcOptions {
   Semiring semiring = Semiring::log;
   bool zero_infinity = false;       // losses of +inf are returned as 0
   const Tensor* weights = nullptr;  // (N,) f32 or f64: what each sequence's gradient is times
+  CtcReduction reduction = CtcReduction::none;  // of ctc_loss alone; the gradient is of the result
 };
 
-// losses (N,), and the gradient of their (weighted) sum, log_probs' shape, or null.
+// losses (N,), or of no axes where they are reduced (in double, one by one); and the gradient of
+// their (weighted) sum, log_probs' shape, or null.
 //
 // The gradient is that of the stated input: minus the posterior of each label in each frame, plus
 // the softmax with from_logits. Time T N (C + L). Memory per thread with a gradient

@@ -34,10 +34,10 @@ struct Sequences {
 std::int64_t CtcLoss(nb::handle log_probs, nb::handle targets, nb::handle input_lengths,
                      nb::handle target_lengths, nb::handle losses, nb::handle grad,
                      std::int64_t blank, bool from_logits, Semiring semiring, bool zero_infinity,
-                     nb::handle weights) {
+                     CtcReduction reduction) {
   Sequences read(log_probs, targets, input_lengths, target_lengths);
   Array losses_array(losses, kWrite);
-  OptionalArray grad_array(grad, kWrite), weights_array(weights, kRead);
+  OptionalArray grad_array(grad, kWrite);
   ScanReport report;
   WithoutLock([&] {
     report = ctc_loss(read.log_probs.tensor(), read.targets.tensor(), read.input_lengths.tensor(),
@@ -46,7 +46,7 @@ std::int64_t CtcLoss(nb::handle log_probs, nb::handle targets, nb::handle input_
                                  .from_logits = from_logits,
                                  .semiring = semiring,
                                  .zero_infinity = zero_infinity,
-                                 .weights = weights_array.get()});
+                                 .reduction = reduction});
   });
   return report.repaired;
 }
@@ -91,9 +91,13 @@ void CtcDecode(nb::handle log_probs, nb::handle input_lengths, nb::handle labels
 }  // namespace
 
 void BindCtc(nb::module_& module) {
+  nb::enum_<CtcReduction>(module, "CtcReduction", "What becomes of the losses of a batch.")
+      .value("none", CtcReduction::none)
+      .value("sum", CtcReduction::sum)
+      .value("mean", CtcReduction::mean);
   module.def("ctc_loss", &CtcLoss, "log_probs"_a, "targets"_a, "input_lengths"_a,
              "target_lengths"_a, "losses"_a, "grad"_a.none(), "blank"_a, "from_logits"_a,
-             "semiring"_a, "zero_infinity"_a, "weights"_a.none());
+             "semiring"_a, "zero_infinity"_a, "reduction"_a = CtcReduction::none);
   module.def("ctc_loss_tangent", &CtcLossTangent, "log_probs"_a, "targets"_a, "input_lengths"_a,
              "target_lengths"_a, "direction"_a, "losses_tangent"_a.none(), "grad_tangent"_a.none(),
              "blank"_a, "from_logits"_a, "semiring"_a);

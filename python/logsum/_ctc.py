@@ -145,7 +145,8 @@ def ctc_loss(
         fit_lengths(_NAME, name, as_integers(_NAME, name, value), batch, single=single)
         for name, value in (("input_lengths", input_lengths), ("target_lengths", target_lengths))
     )
-    losses: Any = np.empty(batch, np.float64 if frames.dtype == np.float64 else np.float32)
+    shape = batch if reduction == "none" else ()
+    losses: Any = np.empty(shape, np.float64 if frames.dtype == np.float64 else np.float32)
     _core.ctc_loss(
         frames,
         labels,
@@ -157,9 +158,8 @@ def ctc_loss(
         bool(from_logits),
         getattr(_core.Semiring, kind),
         bool(zero_infinity),
-        None,
+        getattr(_core.CtcReduction, reduction),
     )
     if reduction == "none":
         return losses[0] if single else losses  # type: ignore[no-any-return]
-    weights = 1 if reduction == "sum" else 1 / (batch * np.maximum(lengths, 1.0))
-    return losses.dtype.type((losses.astype(np.float64) * weights).sum())  # type: ignore[no-any-return]
+    return losses[()]  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-// Transposition of a small matrix in L1, by 128-bit blocks, or by 8 x 8 doubles where they are a
+// Transposition of a small matrix in L1, by 128-bit blocks, or by 8 x 8 elements where they are a
 // vector each.
 #if defined(LOGSUM_CORE_TRANSPOSE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGSUM_CORE_TRANSPOSE_INL_H_
@@ -42,6 +42,43 @@ HWY_INLINE void TransposeBlock(const double* HWY_RESTRICT from, std::int64_t fro
   hn::StoreU(hn::InterleaveUpper(d, row0, row1), d, to + to_step);
 }
 
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+// Columns 0 to 3 of four rows in the lower block of each vector, columns 4 to 7 in the upper.
+struct FourRows {
+  using V = hn::Vec<hn::Full256<float>>;
+  V column0, column1, column2, column3;
+
+  HWY_INLINE FourRows(const float* HWY_RESTRICT from, std::int64_t from_step) {
+    const hn::Full256<float> d;
+    const hn::Full256<double> pairs;
+    const V row0 = hn::LoadU(d, from), row1 = hn::LoadU(d, from + from_step);
+    const V row2 = hn::LoadU(d, from + 2 * from_step), row3 = hn::LoadU(d, from + 3 * from_step);
+    const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, row0, row1));
+    const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, row2, row3));
+    const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, row0, row1));
+    const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, row2, row3));
+    column0 = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
+    column1 = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
+    column2 = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
+    column3 = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
+  }
+};
+
+HWY_INLINE void TransposeEight(const float* HWY_RESTRICT from, std::int64_t from_step,
+                               float* HWY_RESTRICT to, std::int64_t to_step) {
+  const hn::Full256<float> d;
+  const FourRows first(from, from_step), second(from + 4 * from_step, from_step);
+  hn::StoreU(hn::ConcatLowerLower(d, second.column0, first.column0), d, to);
+  hn::StoreU(hn::ConcatLowerLower(d, second.column1, first.column1), d, to + to_step);
+  hn::StoreU(hn::ConcatLowerLower(d, second.column2, first.column2), d, to + 2 * to_step);
+  hn::StoreU(hn::ConcatLowerLower(d, second.column3, first.column3), d, to + 3 * to_step);
+  hn::StoreU(hn::ConcatUpperUpper(d, second.column0, first.column0), d, to + 4 * to_step);
+  hn::StoreU(hn::ConcatUpperUpper(d, second.column1, first.column1), d, to + 5 * to_step);
+  hn::StoreU(hn::ConcatUpperUpper(d, second.column2, first.column2), d, to + 6 * to_step);
+  hn::StoreU(hn::ConcatUpperUpper(d, second.column3, first.column3), d, to + 7 * to_step);
+}
+#endif
+
 #if HWY_TARGET == HWY_AVX3
 // Four vectors of four 128-bit blocks, as a 4 x 4 matrix of blocks, transposed.
 template <class D, class V = hn::Vec<D>>
@@ -78,13 +115,23 @@ HWY_INLINE void TransposeEight(const double* HWY_RESTRICT from, std::int64_t fro
 }
 #endif
 
+// Whether blocks of 8 x 8 are transposed in one go.
+template <class T>
+inline constexpr bool kEights =
+#if HWY_TARGET == HWY_AVX3
+    true;
+#elif HWY_TARGET == HWY_AVX2
+    sizeof(T) == sizeof(float);
+#else
+    false;
+#endif
+
 // to[column * to_step + row] = from[row * from_step + column]. No part of memory is touched twice.
 template <class T>
 HWY_INLINE void Transpose(const T* HWY_RESTRICT from, std::int64_t from_step, std::int64_t rows,
                           std::int64_t columns, T* HWY_RESTRICT to, std::int64_t to_step) {
   std::int64_t eight_rows = 0, eight_columns = 0;
-#if HWY_TARGET == HWY_AVX3
-  if constexpr (sizeof(T) == sizeof(double)) {
+  if constexpr (kEights<T>) {
     eight_rows = rows / 8 * 8;
     eight_columns = columns / 8 * 8;
     for (std::int64_t r = 0; r < eight_rows; r += 8) {
@@ -93,16 +140,17 @@ HWY_INLINE void Transpose(const T* HWY_RESTRICT from, std::int64_t from_step, st
       }
     }
   }
-#endif
   constexpr std::int64_t kBlock = 16 / sizeof(T);
   const std::int64_t whole_rows = rows / kBlock * kBlock;
   const std::int64_t whole_columns = columns / kBlock * kBlock;
-  for (std::int64_t r = 0; r < whole_rows; r += kBlock) {
+  // Rows that are done from end to end need no second look.
+  const std::int64_t first = eight_columns == columns ? eight_rows : 0;
+  for (std::int64_t r = first; r < whole_rows; r += kBlock) {
     for (std::int64_t c = r < eight_rows ? eight_columns : 0; c < whole_columns; c += kBlock) {
       TransposeBlock(from + r * from_step + c, from_step, to + c * to_step + r, to_step);
     }
   }
-  for (std::int64_t r = 0; r < rows; ++r) {
+  for (std::int64_t r = whole_columns == columns ? whole_rows : 0; r < rows; ++r) {
     for (std::int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) {
       to[c * to_step + r] = from[r * from_step + c];
     }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <string_view>
 #include <vector>
 
@@ -82,12 +83,22 @@ ScanReport ctc_loss(const Tensor& log_probs, const Tensor& targets, const Tensor
                     Context context) {
   const CtcBatch batch("ctc_loss", log_probs, targets, input_lengths, target_lengths,
                        options.blank);
-  batch.CheckScores("losses", losses);
+  const bool reduced = options.reduction != CtcReduction::none;
+  batch.CheckScores("losses", losses, reduced);
   if (grad != nullptr) batch.CheckLikeLogProbs("grad", *grad);
   const CtcJobs jobs("ctc_loss", batch, log_probs, grad, options);
+  // Summed in their order, whichever thread found them.
+  std::vector<double> parts(reduced ? static_cast<std::size_t>(batch.size()) : 0);
   const auto finish = [&](std::int64_t n, double loss) {
     if (options.zero_infinity && std::isinf(loss)) loss = 0;
-    StoreScore(losses, n, loss);
+    if (reduced) {
+      parts[static_cast<std::size_t>(n)] = loss * jobs.Share(n);
+    } else {
+      StoreScore(losses, n, loss);
+    }
+  };
+  const auto reduce = [&] {
+    if (reduced) StoreScore(losses, std::accumulate(parts.begin(), parts.end(), 0.0));
   };
   const CtcKernels& kernels = CtcKernelsOfTarget();
   if (options.semiring == Semiring::max) {
@@ -96,6 +107,7 @@ ScanReport ctc_loss(const Tensor& log_probs, const Tensor& targets, const Tensor
       best.WriteGradient(batch.num_frames());
       finish(n, best.loss());
     });
+    reduce();
     return {};
   }
   std::vector<char> repaired(static_cast<std::size_t>(batch.size()));
@@ -110,6 +122,7 @@ ScanReport ctc_loss(const Tensor& log_probs, const Tensor& targets, const Tensor
         repaired[static_cast<std::size_t>(n)] = evaluation.repaired();
         finish(n, evaluation.loss());
       });
+  reduce();
   return {.repaired = std::count(repaired.begin(), repaired.end(), 1)};
 }
 

@@ -79,10 +79,10 @@ CtcSequence CtcBatch::sequence(std::int64_t n) const {
   return {n, input_lengths_[i], std::span(targets_).subspan(begin, end - begin)};
 }
 
-void CtcBatch::CheckScores(std::string_view argument, const Tensor& tensor) const {
+void CtcBatch::CheckScores(std::string_view argument, const Tensor& tensor, bool reduced) const {
   CheckTensor(function_, argument, tensor);
   CheckDType(function_, argument, tensor, dtype_ == DType::f64 ? DType::f64 : DType::f32);
-  CheckShape(function_, argument, tensor, std::array{size_});
+  CheckShape(function_, argument, tensor, std::span(&size_, reduced ? 0 : 1));
 }
 
 void CtcBatch::CheckLikeLogProbs(std::string_view argument, const Tensor& tensor) const {

@@ -30,8 +30,8 @@ class CtcBatch {
   std::int64_t num_labels() const { return labels_; }  // C
   CtcSequence sequence(std::int64_t n) const;
 
-  // A result (N,) of log_probs' dtype, f32 or wider.
-  void CheckScores(std::string_view argument, const Tensor& tensor) const;
+  // A result (N,) of log_probs' dtype, f32 or wider; or of no axes.
+  void CheckScores(std::string_view argument, const Tensor& tensor, bool reduced = false) const;
   // (T, N, C) of log_probs' dtype.
   void CheckLikeLogProbs(std::string_view argument, const Tensor& tensor) const;
   // (N, T) i64.

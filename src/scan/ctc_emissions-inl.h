@@ -235,11 +235,12 @@ HWY_INLINE void EmissionsOfFrame(const ClassVectors& vectors, CtcNumbers numbers
   if (!hn::AllFalse(d, clamped)) side.clamped = true;
 }
 
-// The log weights of a frame's classes as doubles; padding is -inf. Returns whether no label of the
-// frame has +inf or NaN; unless biased, that is from logits, also the largest of all labels.
+// The log weights of a frame's classes as doubles, padding -inf, and their largest, `top`. Returns
+// whether no label of the frame has +inf or NaN; unless biased, that is from logits, also the
+// largest of all labels, `row_top`.
 template <class Real>
 HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* row,
-                            std::int64_t labels, double* x, double& row_top) {
+                            std::int64_t labels, double* x, double& top, double& row_top) {
   const CtcD d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const auto count = static_cast<std::int64_t>(states.classes.size());
@@ -254,9 +255,12 @@ HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* ro
       const auto given = static_cast<double>(row[states.classes[at]]);
       x[k] = biased ? given + states.class_bias[at] : given;
     }
+    top = TopOfFrame(vectors, x);
     return !std::isnan(row_top);
   }
-  auto top = hn::Set(d, -std::numeric_limits<double>::infinity());
+  // The largest is found here, not by reading x again: its last two vectors overlap, and a load
+  // that needs two stores waits till both have left the store buffer.
+  auto tops = hn::Set(d, -std::numeric_limits<double>::infinity());
   const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
   auto below = hn::Eq(infinity, infinity);
   for (std::int64_t k = 0; k < vectors.count; k += lanes) {
@@ -264,10 +268,11 @@ HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* ro
     const auto given = LoadWide(d, row + at);
     const auto bias = hn::LoadU(d, states.class_bias.data() + at);
     below = hn::And(below, hn::Lt(given, infinity));
-    if (!biased) top = hn::Max(top, given);
-    hn::StoreU(biased ? hn::Add(given, bias) : given, d, x + at);
+    const auto weight = biased ? hn::Add(given, bias) : given;
+    tops = hn::Max(tops, weight);
+    hn::StoreU(weight, d, x + at);
   }
-  if (!biased) row_top = hn::GetLane(hn::MaxOfLanes(d, top));
+  top = row_top = hn::GetLane(hn::MaxOfLanes(d, tops));
   return hn::AllTrue(d, below);
 }
 
@@ -346,12 +351,11 @@ void PrepareFrames(const CtcJob& job, const CtcStates& states, CtcNumbers number
       double* const at = x + (t - block) * states.emission_width;
       // Logits of all labels are needed for the softmax; else only the sequence's own count.
       const Real* const row = rows.Row(t - block);
-      double& row_top = row_tops[t - block];
-      if (!ReadClasses(states, !job.from_logits, row, job.frames.labels, at, row_top)) {
+      if (!ReadClasses(states, !job.from_logits, row, job.frames.labels, at, tops[t - block],
+                       row_tops[t - block])) {
         side.invalid = true;
         return;
       }
-      tops[t - block] = TopOfFrame(vectors, at);
     }
     for (std::int64_t t = block; t < block_end; ++t) {
       const double top = tops[t - block], base = BaseOfFrame(numbers, top);

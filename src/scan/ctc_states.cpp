@@ -1,6 +1,8 @@
 #include "scan/ctc_states.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <limits>
 #include <numeric>
 #include <span>
@@ -84,6 +86,8 @@ CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t alphabet, std::in
   meeting = std::min(T, RoundUp((T + 1) / 2, kCtcBlock));
   if (!feasible) return;
   spans.reserve(static_cast<std::size_t>(T));
+  // Lanes are a power of two, which the compiler cannot know; divisions would take longer.
+  const int shift = std::countr_zero(static_cast<std::uint64_t>(lanes));
   std::int64_t first = 0, reached = 0;
   for (std::int64_t t = 0; t < T; ++t) {
     // Labels that can be reached by now. The blank behind the last of them comes a frame later, but
@@ -94,8 +98,8 @@ CtcStates::CtcStates(const CtcSequence& sequence, std::int64_t alphabet, std::in
       return total - needed[static_cast<std::size_t>(i)] + 1;
     };
     while (first < L && rest(first) > T - t) ++first;
-    spans.push_back(
-        {static_cast<std::int32_t>(first / lanes), static_cast<std::int32_t>(reached / lanes + 1)});
+    spans.push_back({static_cast<std::int32_t>(first >> shift),
+                     static_cast<std::int32_t>((reached >> shift) + 1)});
   }
 }
 

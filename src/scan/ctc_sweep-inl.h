@@ -240,7 +240,8 @@ HWY_INLINE double Settle(CtcRow row, VectorSpan span, bool& flushed) {
     const double max = hn::GetLane(hn::MaxOfLanes(d, top));
     if (max == 0) return 0;  // linear_down with nothing left
     const int shift = std::min(kCtcScaleExponent - std::ilogb(max), 1000);
-    const auto power = typename N::Number{hn::Set(d, std::ldexp(1.0, shift))};
+    const auto power = typename N::Number{
+        hn::BitCast(d, hn::Set(hn::RebindToSigned<CtcD>(), std::int64_t{shift + 1023} << 52))};
     Emitter<N> emit;
     for (std::int64_t i = span.first * lanes; i < span.end * lanes; i += lanes) {
       N::Store(d, emit(N::Load(d, row.labels, i), power), row.labels, i);

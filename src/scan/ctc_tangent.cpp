@@ -77,6 +77,7 @@ void ctc_loss_tangent(const Tensor& log_probs, const Tensor& targets, const Tens
   batch.CheckLikeLogProbs("direction", direction);
   if (losses_tangent != nullptr) batch.CheckScores("losses_tangent", *losses_tangent);
   if (grad_tangent != nullptr) batch.CheckLikeLogProbs("grad_tangent", *grad_tangent);
+  options.reduction = CtcReduction::none;
   const CtcJobs jobs(kFunction, batch, log_probs, grad_tangent, options);
   const CtcKernels& kernels = CtcKernelsOfTarget();
   BufferPool<double> pool;

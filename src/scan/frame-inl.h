@@ -78,23 +78,30 @@ class Prefetcher {
   Prefetcher(const Operand& operand, const Places<kLanes>& places, std::int64_t count) {
     if (!operand.Exists() || !operand.IsRun()) return;
     const auto size = static_cast<std::int64_t>(SizeOf(operand.dtype));
-    lines_ = (count * size + kLine - 1) / kLine;
+    size_ = count * size;
+    lines_ = kLanes * ((size_ + kLine - 1) / kLine);
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       runs_[lane] = static_cast<const char*>(operand.data) + places[lane] * size;
     }
   }
-  // The next line of all runs.
+  // The next line.
   HWY_INLINE void Next() {
-    if (next_ == lines_) return;
-    for (const char* const run : runs_) hwy::Prefetch(run + next_ * kLine);
-    ++next_;
+    if (at_ >= end_) {
+      if (run_ == kLanes || size_ == 0) return;
+      at_ = runs_[run_++];
+      end_ = at_ + size_;
+    }
+    hwy::Prefetch(at_);
+    at_ += kLine;
   }
   std::int64_t Lines() const { return lines_; }
 
  private:
   static constexpr std::int64_t kLine = 64;
   std::array<const char*, kLanes> runs_{};
-  std::int64_t next_ = 0, lines_ = 0;
+  const char *at_ = nullptr, *end_ = nullptr;
+  std::size_t run_ = 0;
+  std::int64_t size_ = 0, lines_ = 0;
 };
 
 // The common distance of the places, or 0.

@@ -12,6 +12,7 @@
 
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#include "scan/arc_walk-inl.h"
 #include "scan/certificate-inl.h"
 #include "scan/kernels.hpp"
 #include "scan/lanes-inl.h"
@@ -81,17 +82,17 @@ class LinearGradient {
     const V floor = hn::Set(d, FloorOf(arcs_));
     V largest = floor;
     scale_.Frame(job_.shape, group_, t, t + 1, {}, space_, weights_, [&](auto& frame) HWY_ATTR {
+      ArcWalk walk(arcs_.into);
+      const double* HWY_RESTRICT before = from;
+      double* HWY_RESTRICT after = to;
       V most = floor;
       for (std::int64_t c = 0; c < num_states_; ++c) {
         frame.NextState();
         V sum = floor;
-        const std::int64_t end = arcs_.into.begin[static_cast<std::size_t>(c) + 1];
-        for (std::int64_t i = arcs_.into.begin[static_cast<std::size_t>(c)]; i < end; ++i) {
-          const auto [state, slot] = arcs_.into.arcs[static_cast<std::size_t>(i)];
-          sum = hn::MulAdd(frame.Weight(slot), hn::LoadU(d, from + std::int64_t{state} * kLanes),
-                           sum);
-        }
-        hn::StoreU(sum, d, to + c * kLanes);
+        walk.NextState([&](std::int64_t state, std::int64_t slot) HWY_ATTR {
+          sum = hn::MulAdd(frame.Weight(slot), hn::LoadU(d, before + state * kLanes), sum);
+        });
+        hn::StoreU(sum, d, after + c * kLanes);
         most = hn::Max(most, sum);
       }
       largest = most;
@@ -121,28 +122,31 @@ class LinearGradient {
     // The row that comes next left the caches long ago.
     const std::int64_t row_size = RowSize<D>(num_states_, 1);
     const double* const next_row = row - rows_ >= row_size ? row - row_size : row;
-    V largest = floor;
+    V largest = floor, meeting = hn::Zero(d);
     const auto sweep = [&](auto& frame) HWY_ATTR {
       const double* HWY_RESTRICT later = later_;
       double* HWY_RESTRICT earlier = earlier_;
-      V most = floor;
+      ArcWalk walk(arcs_.out_of);
+      const double* HWY_RESTRICT here = row;
+      const V of_here = unit;
+      V most = floor, met = hn::Zero(d);
       for (std::int64_t s = 0; s < num_states_; ++s) {
         hwy::Prefetch(next_row + s * kLanes);
         frame.NextState();
         V sum = floor;
-        const V before = hn::Mul(hn::LoadU(d, row + s * kLanes), unit);
-        const std::int64_t end = arcs_.out_of.begin[static_cast<std::size_t>(s) + 1];
-        for (std::int64_t i = arcs_.out_of.begin[static_cast<std::size_t>(s)]; i < end; ++i) {
-          const auto [state, slot] = arcs_.out_of.arcs[static_cast<std::size_t>(i)];
-          const V after =
-              hn::Mul(frame.Weight(slot), hn::LoadU(d, later + std::int64_t{state} * kLanes));
+        const V score = hn::LoadU(d, here + s * kLanes);
+        const V before = hn::Mul(score, of_here);
+        walk.NextState([&](std::int64_t state, std::int64_t slot) HWY_ATTR {
+          const V after = hn::Mul(frame.Weight(slot), hn::LoadU(d, later + state * kLanes));
           frame.Replace(slot, hn::Mul(before, after));
           sum = hn::Add(sum, after);
-        }
+        });
         hn::StoreU(sum, d, earlier + s * kLanes);
         most = hn::Max(most, sum);
+        met = hn::MulAdd(score, sum, met);
       }
       largest = most;
+      meeting = met;
     };
     scale_.Frame(job_.shape, group_, t, t - 1, {job_.grad_Ms, written, arcs_.num_slots}, space_,
                  weights_, sweep);
@@ -151,7 +155,13 @@ class LinearGradient {
     const unsigned live = lanes_.Bits([&](std::int64_t length) { return length > t; });
     WriteResults<D>(job_.grad_Ms, written, arcs_, live, weights_, space_);
     std::swap(later_, earlier_);
-    Meet(t, row);
+    // Rescaled rows meet in a rescaled sum; the floors that come with it are no part of Z.
+    z_ = hn::Mul(meeting, backward_factor_);
+    if (lanes_.AnyEndsAt(t)) {
+      Meet(t, row);
+    } else {
+      Certify(t);
+    }
   }
 
   void Done(const double* /*row*/) {
@@ -175,34 +185,28 @@ class LinearGradient {
   // Lets sequences that are t long begin their backward row, and multiplies it by the forward row.
   HWY_INLINE void Meet(std::int64_t t, const double* row) {
     const D d;
-    const bool ends = lanes_.AnyEndsAt(t);
     const auto ending = lanes_.AsLongAs(t);
-    if (ends) {
-      const V scale = hn::Set(d, kScale), floor = hn::Set(d, FloorOf(arcs_));
-      for (std::int64_t i = 0; i < num_states_ * kLanes; i += kLanes) {
-        const V begun = hn::MulAdd(hn::LoadU(d, last_ + i), scale, floor);
-        hn::StoreU(hn::IfThenElse(ending, begun, hn::LoadU(d, later_ + i)), d, later_ + i);
-      }
+    const V scale = hn::Set(d, kScale), floor = hn::Set(d, FloorOf(arcs_));
+    V sum = hn::Zero(d);
+    for (std::int64_t i = 0; i < num_states_ * kLanes; i += kLanes) {
+      const V begun = hn::MulAdd(hn::LoadU(d, last_ + i), scale, floor);
+      const V after = hn::IfThenElse(ending, begun, hn::LoadU(d, later_ + i));
+      hn::StoreU(after, d, later_ + i);
+      sum = hn::MulAdd(hn::LoadU(d, row + i), after, sum);
     }
-    V even = hn::Zero(d), odd = even;
-    std::int64_t i = 0;
-    for (; i + kLanes < num_states_ * kLanes; i += 2 * kLanes) {
-      even = hn::MulAdd(hn::LoadU(d, row + i), hn::LoadU(d, later_ + i), even);
-      odd = hn::MulAdd(hn::LoadU(d, row + i + kLanes), hn::LoadU(d, later_ + i + kLanes), odd);
-    }
-    if (i < num_states_ * kLanes) {
-      even = hn::MulAdd(hn::LoadU(d, row + i), hn::LoadU(d, later_ + i), even);
-    }
-    z_ = hn::Add(even, odd);
-    certificate_.Add(lanes_.AtLeastLong(t), z_, hn::LoadU(d, factors_ + t * kLanes),
-                     backward_factor_);
-    if (!ends) return;
+    z_ = sum;
+    Certify(t);
     sum_ = hn::IfThenElse(ending, z_, sum_);
     if (job_.grad_vT.Exists()) {
       std::copy_n(last_, num_states_ * kLanes, weights_);
       const unsigned live = lanes_.Bits([&](std::int64_t length) { return length == t; });
       WriteStates(job_.grad_vT, weights_, row, live);
     }
+  }
+
+  HWY_INLINE void Certify(std::int64_t t) {
+    certificate_.Add(lanes_.AtLeastLong(t), z_, hn::LoadU(D(), factors_ + t * kLanes),
+                     backward_factor_);
   }
 
   // The probabilities of states by their weights, which are overwritten, and the other sweep's row.

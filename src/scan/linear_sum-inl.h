@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "scan/arc_walk-inl.h"
 #include "scan/certificate-inl.h"
 #include "scan/kernels.hpp"
 #include "scan/lanes-inl.h"
@@ -81,7 +82,7 @@ class LinearSum {
   template <class Frame>
   HWY_INLINE V Step(Frame& frame) {
     const D d;
-    const Graph::Arcs::Sorted& into = job_.shape.Arcs().into;
+    ArcWalk into(job_.shape.Arcs().into);
     const V floor = hn::Set(d, FloorOf(job_.shape.Arcs()));
     const double* HWY_RESTRICT from = from_;
     double* HWY_RESTRICT to = to_;
@@ -90,14 +91,12 @@ class LinearSum {
     for (std::int64_t c = 0; c < num_states; ++c) {
       frame.NextState();
       V up = floor, down = hn::Zero(d);
-      const std::int64_t end = into.begin[static_cast<std::size_t>(c) + 1];
-      for (std::int64_t i = into.begin[static_cast<std::size_t>(c)]; i < end; ++i) {
-        const auto [state, slot] = into.arcs[static_cast<std::size_t>(i)];
+      into.NextState([&](std::int64_t state, std::int64_t slot) HWY_ATTR {
         const V weight = frame.Weight(slot);
-        const double* const scores = from + std::int64_t{state} * (2 * kLanes);
+        const double* const scores = from + state * (2 * kLanes);
         up = hn::MulAdd(weight, hn::LoadU(d, scores), up);
         down = hn::MulAdd(Below(weight), hn::LoadU(d, scores + kLanes), down);
-      }
+      });
       hn::StoreU(up, d, to + c * (2 * kLanes));
       hn::StoreU(down, d, to + c * (2 * kLanes) + kLanes);
       largest = hn::Max(largest, up);

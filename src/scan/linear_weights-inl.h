@@ -111,7 +111,7 @@ void LinearWeights(const Operand& operand, const Places<kLanes>& places, std::in
   WithWeights<kLanes>(operand, places, count, padding, space, largest, lowest,
                       [&](const auto* HWY_RESTRICT raw, auto& weight_of) HWY_ATTR {
                         const FullD d;
-                        constexpr std::int64_t kLine = 64 / sizeof(*raw) * kLanes;
+                        constexpr std::int64_t kLine = 64 / sizeof(*raw);
                         for (std::int64_t begin = 0; begin < count * kLanes; begin += kLine) {
                           ahead.Next();
                           const std::int64_t end = std::min(begin + kLine, count * kLanes);
@@ -150,8 +150,7 @@ class FreshFrame {
       : raw_(raw),
         weight_of_(weight_of),
         ahead_(ahead),
-        lines_(ahead_.Lines()),
-        num_states_(num_states) {}
+        lines_(num_states == 0 ? 0 : (ahead_.Lines() + num_states - 1) / num_states) {}
   HWY_INLINE hn::Vec<D> Weight(std::int64_t slot) {
     return weight_of_(LoadRaw(D(), raw_ + slot * kLanesOf<D>));
   }
@@ -160,14 +159,14 @@ class FreshFrame {
   }
   // Prefetches evenly over the states.
   HWY_INLINE void NextState() {
-    for (owed_ += lines_; owed_ >= num_states_; owed_ -= num_states_) ahead_.Next();
+    for (std::int64_t i = 0; i < lines_; ++i) ahead_.Next();
   }
 
  private:
   Raw* HWY_RESTRICT raw_;
   WeightOf& weight_of_;
   Ahead<kLanesOf<D>> ahead_;
-  std::int64_t lines_, num_states_, owed_ = 0;
+  std::int64_t lines_;  // a state
 };
 
 // Calls sweep(frame). A sweep as wide as the vectors takes exponentials as it goes; a narrower one

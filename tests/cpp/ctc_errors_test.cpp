@@ -197,6 +197,9 @@ TEST_F(CtcErrors, OfOptions) {
   weights = half;
   EXPECT_EQ(Loss(), "ctc_loss: weights: expected float32 or float64, got float16");
   EXPECT_EQ(Tangent(), "ctc_loss_tangent: weights: expected float32 or float64, got float16");
+  Reset();
+  options.reduction = CtcReduction::sum;
+  EXPECT_EQ(Loss(), "ctc_loss: losses: expected shape (), got (2,)");
   decode.beam = -2;
   EXPECT_EQ(Decode(),
             "ctc_decode: beam: expected a number of prefixes, or 0 for greedy decoding, got -2");

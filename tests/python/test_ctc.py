@@ -30,7 +30,7 @@ def evaluated(batch: Batch, **options: Any) -> tuple[Array, Array, int]:
     gradient = np.empty_like(batch.frames)
     logits = options.get("from_logits", False)
     repaired = core.ctc_loss(
-        *batch.arguments[:4], out, gradient, batch.blank, logits, core.Semiring.log, False, None
+        *batch.arguments[:4], out, gradient, batch.blank, logits, core.Semiring.log, False
     )
     return out, gradient, repaired
 

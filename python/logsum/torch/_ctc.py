@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from logsum._ctc_arguments import check_frames, fit_lengths, fit_targets
@@ -39,17 +38,8 @@ def ctc_loss(
     inputs = _lengths(name, "input_lengths", input_lengths, batch, single=single)
     lengths = _lengths(name, "target_lengths", target_lengths, batch, single=single)
     flags = (bool(from_logits), kind, bool(zero_infinity))
-    operator, arguments = ctc_loss_operator, (frames, labels, inputs, lengths, label, *flags)
-    if reduction == "none":
-        losses = operator.values(*arguments)
-        return losses.squeeze(0) if single else losses
-    weights = torch.ones_like(lengths, dtype=torch.float64)
-    if reduction == "mean":
-        weights = weights / (batch * lengths.clamp(min=1))
-    if operator.is_eager(arguments):
-        return operator.total(weights, *arguments)
-    losses = operator.values(*arguments)
-    return (losses.to(weights.dtype) * weights).sum().to(losses.dtype)
+    losses = ctc_loss_operator.reduced(reduction, frames, labels, inputs, lengths, label, *flags)
+    return losses.squeeze(0) if single and reduction == "none" else losses
 
 
 def ctc_align(

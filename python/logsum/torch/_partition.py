@@ -59,7 +59,7 @@ class _LogZ(Potential):
     def evaluate(
         self,
         outputs: tuple[Tensor, ...],
-        weights: Tensor | None,
+        reduction: str,
         ms: Tensor,
         v0: Tensor,
         vt: Tensor,
