@@ -7,6 +7,8 @@
 PYTHON ?= python3
 TORCH_SPEC ?= torch==2.13.0
 JOBS ?= $(shell sh tools/setup.sh jobs)
+FUZZ_SECONDS ?= 30
+CLANG ?= $(shell for v in "" -19 -18 -17 -16 -15 -14; do command -v clang++$$v && break; done)
 export PYTHON TORCH_SPEC
 export MPLBACKEND := Agg
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -17,7 +19,7 @@ CONFIGURE := cmake --preset release -DLOGSUM_BUILD_PYTHON=ON -DPython_EXECUTABLE
 CPP_FOLDERS := include src python/bindings tests/cpp benchmarks examples
 PYTHON_FOLDERS := python tests benchmarks docs tools examples
 
-.PHONY: help setup build test sanitize tour bench lint format docs clean
+.PHONY: help setup build test sanitize fuzz tour bench lint format docs clean
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -37,6 +39,17 @@ sanitize: $(DONE)/system $(DONE)/build  ## the C++ tests under the address and u
 	cmake --build --preset asan -j $(JOBS)
 	ctest --preset asan -j $(JOBS)
 
+fuzz: $(DONE)/system $(DONE)/build  ## libFuzzer on the formula parser, where there is a clang++
+	@if [ -z "$(CLANG)" ]; then \
+	  echo "no clang++: make test has run the corpus and mutations of it"; \
+	else \
+	  cmake --preset fuzz -DCMAKE_CXX_COMPILER=$(CLANG) >/dev/null && \
+	  cmake --build --preset fuzz -j $(JOBS) && \
+	  mkdir -p build/fuzz/corpus && \
+	  build/fuzz/tests/fuzz/logsum_formula_fuzz -max_total_time=$(FUZZ_SECONDS) \
+	    -timeout=20 -verbosity=0 -print_final_stats=1 build/fuzz/corpus tests/fuzz/corpus; \
+	fi
+
 tour: setup build  ## a guided tour with pictures, in the terminal and as an HTML report
 	$(PY) -m logsum tour
 
@@ -45,12 +58,13 @@ bench: setup build $(DONE)/bench  ## speed: the core against the machine, the fa
 	cmake --build --preset release -j $(JOBS)
 	$(PY) benchmarks/run.py
 
-lint: $(DONE)/dev build  ## clang-format, ruff, mypy, and tables that agree with results
+lint: $(DONE)/dev build  ## clang-format, ruff, mypy, and tables that agree with results and code
 	find $(CPP_FOLDERS) -name '*.[ch]pp' -o -name '*.h' | xargs clang-format --dry-run -Werror
 	ruff check $(PYTHON_FOLDERS)
 	ruff format --check $(PYTHON_FOLDERS)
 	mypy
 	$(PY) benchmarks/report.py --check
+	$(PY) tools/formulas.py --check
 
 format: $(DONE)/dev  ## put sources into the form that lint asks for
 	find $(CPP_FOLDERS) -name '*.[ch]pp' -o -name '*.h' | xargs clang-format -i

@@ -16,6 +16,7 @@ PACKAGES = {
     "SciPy": "scipy",
     "NumPy": "numpy",
     "semiring-einsum": "torch-semiring-einsum",
+    "pykeops": "pykeops",
 }
 SINGLE_THREADED = frozenset({"SciPy", "NumPy"})
 MISSING = "not installed"

@@ -29,6 +29,8 @@ _NOTES = {
     "with a backward scan of its own for the gradient. ",
     "ctc": "Shapes are T x N x C. torch is `torch.nn.functional.ctc_loss`, after `log_softmax` "
     "where ours is given logits. ",
+    "reduce": "Shapes are M x N. torch stores all M N values; pykeops' time is that of its "
+    "compiled code, without the compiler's. ",
 }
 
 Results = Mapping[str, Any]

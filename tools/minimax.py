@@ -1,11 +1,14 @@
-"""The constants of src/core/exp_constants.hpp: minimax polynomials and the parts of ln 2.
+"""The constants of src/core/exp_constants.hpp and trigonometric_constants.hpp.
+
+They are minimax polynomials, and the parts of ln 2 and pi / 2.
 
 ``python tools/minimax.py`` (needs mpmath) prints every derived number there, so that none has to
 be believed. A polynomial ``q`` minimises the largest relative error of the whole approximation,
 by the Remez exchange, the leading terms (which are exact in binary) staying fixed:
 
 * ``e^r = 1 + r + r^2/2 + r^3 q(r)``,
-* ``log((1 + s) / (1 - s)) = 2 s + s^3 q(s^2)``.
+* ``log((1 + s) / (1 - s)) = 2 s + s^3 q(s^2)``,
+* ``sin r = r + r^3 q(r^2)``, ``cos r = 1 - r^2/2 + r^4 q(r^2)``, ``atan t = t + t^3 q(t^2)``.
 
 The problem ``max |g(x) - w(x) q(x)|`` is solved in 60 digits on the extrema of the current error,
 then the coefficients are rounded; the error printed is that of the rounded ones.
@@ -151,15 +154,35 @@ def log_quotient(degree: int, bits: int) -> tuple[list[mp.mpf], mp.mpf]:
     return rounded(target, weight, mp.mpf(0), top * top, degree, bits)
 
 
-def show_ln2(name: str, *bits: int) -> None:
-    """Print ln 2 as a sum of numbers of so many bits."""
-    rest = mp.log(2)
+def odd_quotient(
+    function: Function, top: mp.mpf, degree: int, bits: int
+) -> tuple[list[mp.mpf], mp.mpf]:
+    """q of function(x) = x + x^3 q(x^2) on |x| <= top, for sin and atan."""
+
+    def target(z: mp.mpf) -> mp.mpf:
+        return function(mp.sqrt(z)) / mp.sqrt(z) - 1
+
+    return rounded(target, lambda z: z, mp.mpf("1e-9"), top * top, degree, bits)
+
+
+def cos_quotient(top: mp.mpf, degree: int, bits: int) -> tuple[list[mp.mpf], mp.mpf]:
+    """q of cos r = 1 - r^2/2 + r^4 q(r^2) on |r| <= top."""
+
+    def target(z: mp.mpf) -> mp.mpf:
+        return mp.cos(mp.sqrt(z)) - 1 + z / 2
+
+    return rounded(target, lambda z: z * z, mp.mpf("1e-9"), top * top, degree, bits)
+
+
+def show_parts(name: str, number: mp.mpf, *bits: int) -> None:
+    """Print a number as a sum of numbers of so many bits."""
+    rest = number
     parts = []
     for width in bits:
         part = round_to(rest, width)
         parts.append(float(part).hex())
         rest -= part
-    print(f"ln 2 {name}: {', '.join(parts)}")
+    print(f"{name}: {', '.join(parts)}")
 
 
 if __name__ == "__main__":
@@ -170,8 +193,18 @@ if __name__ == "__main__":
     show("exp float64 by a table, short", exp_table_quotient("0.02167", 3, 53), 53)
     show("log float32", log_quotient(2, 24), 24)
     show("log float64", log_quotient(6, 53), 53)
-    show_ln2("float32", 24, 24)
-    show_ln2("float32, short head", 15, 24)
-    show_ln2("float64", 53, 53)
-    show_ln2("float64, short head", 42, 53)
-    show_ln2("float64, three parts", 23, 23, 53)
+    show_parts("ln 2 float32", mp.log(2), 24, 24)
+    show_parts("ln 2 float32, short head", mp.log(2), 15, 24)
+    show_parts("ln 2 float64", mp.log(2), 53, 53)
+    show_parts("ln 2 float64, short head", mp.log(2), 42, 53)
+    show_parts("ln 2 float64, three parts", mp.log(2), 23, 23, 53)
+    quarter = mp.pi / 4 * mp.mpf("1.0001")
+    eighth = mp.mpf("0.41422")  # tan(pi/8)
+    for bits, sine, arc in ((24, 2, 4), (53, 5, 10)):
+        show(f"sin, {bits} bits", odd_quotient(mp.sin, quarter, sine, bits), bits)
+        show(f"cos, {bits} bits", cos_quotient(quarter, sine, bits), bits)
+        show(f"atan, {bits} bits", odd_quotient(mp.atan, eighth, arc, bits), bits)
+    show_parts("pi / 2 float32, in double", mp.pi / 2, 25, 25, 53)
+    show_parts("pi / 2 float64", mp.pi / 2, 33, 33, 33, 53)
+    show_parts("pi / 2 float32, two parts", mp.pi / 2, 24, 24)
+    show_parts("pi / 2 float64, two parts", mp.pi / 2, 53, 53)

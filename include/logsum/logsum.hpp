@@ -4,6 +4,7 @@
 #include "logsum/ctc.hpp"        // IWYU pragma: export
 #include "logsum/logsumexp.hpp"  // IWYU pragma: export
 #include "logsum/matmul.hpp"     // IWYU pragma: export
+#include "logsum/reduce.hpp"     // IWYU pragma: export
 #include "logsum/scan.hpp"       // IWYU pragma: export
 #include "logsum/semiring.hpp"   // IWYU pragma: export
 #include "logsum/state.hpp"      // IWYU pragma: export

@@ -2,8 +2,6 @@
 
 #include <nanobind/nanobind.h>
 
-#include <deque>
-#include <span>
 #include <vector>
 
 #include "operations.hpp"
@@ -18,22 +16,6 @@ namespace {
 using Access = Array::Access;
 constexpr Access kRead = Access::read;
 constexpr Access kWrite = Access::write;
-
-// Several arrays, and the views of them that the library takes.
-class ArrayList {
- public:
-  explicit ArrayList(nb::handle objects) {
-    for (const nb::handle object : nb::borrow<nb::sequence>(objects)) {
-      arrays_.emplace_back(object, kRead);
-      tensors_.push_back(arrays_.back().tensor());
-    }
-  }
-  std::span<const Tensor> tensors() const { return tensors_; }
-
- private:
-  std::deque<Array> arrays_;  // they do not move
-  std::vector<Tensor> tensors_;
-};
 
 void Logsumexp(nb::handle a, nb::handle axes, nb::handle weights, nb::handle where, nb::handle out,
                nb::handle sign) {
@@ -85,7 +67,7 @@ void Logaddexp(nb::handle a, nb::handle b, nb::handle out) {
 }
 
 void Merge(nb::handle lse, nb::handle out, nb::handle merged_lse, nb::handle merged_out) {
-  const ArrayList lse_list(lse), out_list(out);
+  ArrayList lse_list(lse, kRead), out_list(out, kRead);
   Array merged_lse_array(merged_lse, kWrite);
   OptionalArray merged_out_array(merged_out, kWrite);
   WithoutLock([&] {

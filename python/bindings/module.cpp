@@ -13,6 +13,7 @@ NB_MODULE(_core, module) {
   logsum::python::BindConfig(module);
   logsum::python::BindLogsumexp(module);
   logsum::python::BindMatmul(module);
+  logsum::python::BindReduce(module);
   logsum::python::BindScan(module);
   logsum::python::BindCtc(module);
 }

@@ -8,6 +8,7 @@ void BindConfig(nanobind::module_& module);
 void BindCtc(nanobind::module_& module);
 void BindLogsumexp(nanobind::module_& module);
 void BindMatmul(nanobind::module_& module);
+void BindReduce(nanobind::module_& module);
 void BindScan(nanobind::module_& module);
 
 }  // namespace logsum::python

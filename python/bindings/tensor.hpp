@@ -4,7 +4,9 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "logsum/tensor.hpp"
@@ -47,6 +49,21 @@ class OptionalArray {
 
  private:
   std::optional<Array> array_;
+};
+
+// The arrays of a sequence.
+class ArrayList {
+ public:
+  ArrayList(nanobind::handle objects, Array::Access access) {
+    for (const nanobind::handle object : nanobind::borrow<nanobind::sequence>(objects)) {
+      tensors_.push_back(arrays_.emplace_back(object, access).tensor());
+    }
+  }
+  std::span<Tensor> tensors() { return tensors_; }
+
+ private:
+  std::deque<Array> arrays_;  // they do not move
+  std::vector<Tensor> tensors_;
 };
 
 // Axes from a tuple of int.

@@ -14,6 +14,7 @@ from logsum._config import get_num_threads, set_num_threads, show_config
 from logsum._ctc import ctc_loss
 from logsum._ctc_paths import ctc_align, ctc_decode
 from logsum._einsum import logeinsumexp
+from logsum._genred import Genred
 from logsum._graph import Graph
 from logsum._logaddexp import logaddexp
 from logsum._logsumexp import logsumexp
@@ -27,6 +28,7 @@ from logsum._softmax import log_softmax, softmax
 __version__ = _core.version
 
 __all__ = [
+    "Genred",
     "Graph",
     "Log",
     "Max",

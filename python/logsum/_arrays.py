@@ -13,8 +13,10 @@ FLOATING = tuple(np.dtype(kind) for kind in (np.float16, np.float32, np.float64)
 EXPECTED = "float16, float32 or float64"
 
 
-def as_array(function: str, argument: str, value: Any) -> NDArray[Any]:
-    """An array_like as an array of numbers.
+def as_array(
+    function: str, argument: str, value: Any, expected: str = f"{EXPECTED}, or integers"
+) -> NDArray[Any]:
+    """An array_like as an array of numbers; `expected` says which, for errors.
 
     Masked arrays and matrices are refused, as in SciPy: a mask would silently be lost, and a
     matrix has rules of its own.
@@ -26,9 +28,7 @@ def as_array(function: str, argument: str, value: Any) -> NDArray[Any]:
     except ValueError as error:  # rows of several lengths
         raise value_error(function, argument, "an array_like of numbers", error) from None
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        raise type_error(
-            function, argument, f"{EXPECTED}, or integers", given_dtype(value, array.dtype)
-        )
+        raise type_error(function, argument, expected, given_dtype(value, array.dtype))
     check_ndim(function, argument, array.ndim)
     return array
 
@@ -42,7 +42,7 @@ def as_floating(function: str, argument: str, value: Any) -> NDArray[Any]:
     """An array of a supported floating dtype, or a NumPy scalar of one; nothing else."""
     if not isinstance(value, np.ndarray | np.generic):
         raise type_error(function, argument, "numpy.ndarray or torch.Tensor", type_name(value))
-    array = as_array(function, argument, value)
+    array = as_array(function, argument, value, EXPECTED)
     if array.dtype.newbyteorder("=") not in FLOATING:
         raise type_error(function, argument, EXPECTED, array.dtype)
     return readable(array)

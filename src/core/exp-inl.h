@@ -279,8 +279,9 @@ HWY_INLINE hn::Mask<D> InScaleDomain(D d, V x) {
   return hn::Le(hn::Abs(x), hn::Set(d, ExpConstants<hn::TFromD<D>>::kMaxScaleInput));
 }
 
-// e^x for x <= 0 or NaN. At most 1.1 ulp, -inf -> 0, NaN -> NaN; results below 2^-126.5
-// (2^-1022.5, by table 2^-1022) are 0, and below the smallest normal when the mode flushes.
+// e^x for x <= 0 or NaN, and a little beyond, to 16. At most 1.1 ulp, -inf -> 0, NaN -> NaN;
+// results below 2^-126.5 (2^-1022.5, by table 2^-1022) are 0, and below the smallest normal when
+// the mode flushes.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpNonPositive(D d, V x) {
   using T = hn::TFromD<D>;

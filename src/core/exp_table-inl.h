@@ -47,7 +47,7 @@ HWY_INLINE V PowerByTable(D d, V t) {
   }
 }
 
-// e^x for x <= 0 or NaN. At most 1.1 ulp; -inf -> 0, NaN -> NaN; results below 2^-1022 are 0.
+// e^x for x <= 16 or NaN. At most 1.1 ulp; -inf -> 0, NaN -> NaN; results below 2^-1022 are 0.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ExpNonPositiveByTable(D d, V x) {
   using C = ExpTableConstants;

@@ -7,25 +7,14 @@
 #endif
 
 #include "core/arena.hpp"
-#include "core/exp-inl.h"
-#include "core/log-inl.h"
+#include "core/logaddexp-inl.h"
 #include "hwy/highway.h"
 #include "logsumexp/block-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::reduction::HWY_NAMESPACE {
 
-// max(a, b) + log1p(e^-|a - b|): at most 2 ulp of the result, or of log 2 where it is smaller.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V LogAddExp(D d, V a, V b) {
-  const V difference = hn::Abs(hn::Sub(a, b));
-  // Equal infinities would give NaN; equal numbers differ by zero in any case.
-  const V distance = hn::IfThenZeroElse(hn::Eq(a, b), difference);
-  const V tail =
-      logsum::HWY_NAMESPACE::Log1p(d, logsum::HWY_NAMESPACE::ExpNonPositive(d, hn::Neg(distance)));
-  // A NaN on either side is in `tail` too, whichever operand Max returns.
-  return hn::Add(hn::Max(a, b), tail);
-}
+using logsum::HWY_NAMESPACE::LogAddExp;
 
 // One tile of a plan without reduced axes: kOutput from kInput (a) and kWeights (b).
 template <class Real>

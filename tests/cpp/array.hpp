@@ -24,6 +24,7 @@ constexpr DType DTypeOf() {
   if constexpr (std::is_same_v<T, Half>) return DType::f16;
   if constexpr (std::is_same_v<T, BFloat16>) return DType::bf16;
   if constexpr (std::is_same_v<T, bool>) return DType::boolean;
+  if constexpr (std::is_same_v<T, std::int64_t>) return DType::i64;
 }
 
 // A row major array; `order` permutes how its axes lie in memory.
@@ -57,14 +58,16 @@ class Array {
 
   // By row major index, whatever the memory order.
   double Get(std::int64_t index) const {
-    if constexpr (std::is_same_v<T, bool>)
-      return data()[Offset(index)];
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<double>(data()[Offset(index)]);
     else
       return ToFloat(data()[Offset(index)]);
   }
   void Set(std::int64_t index, double value) {
     if constexpr (std::is_same_v<T, bool>)
       data()[Offset(index)] = value != 0;
+    else if constexpr (std::is_integral_v<T>)
+      data()[Offset(index)] = static_cast<T>(value);
     else
       data()[Offset(index)] = FromDouble<T>(value);
   }

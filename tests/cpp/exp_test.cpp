@@ -58,7 +58,21 @@ TEST(ExpFloat64, LongDouble) {
   ExpectSamples(Op::kExp, "Exp", 1'500'000, Uniform(-745.2, 709.78), exp, 1.1);
   ExpectSamples(Op::kExp, "Exp near 0", 1'000'000, Around(0, -60, 1), exp, 1.1);
   ExpectSamples(Op::kExpNonPositive, "ExpNonPositive", 1'000'000, Uniform(-708.3, 0), exp, 1.1);
+  ExpectSamples(Op::kExpNonPositive, "ExpNonPositive above 0", 100'000, Uniform(0, 16), exp, 1.1);
   ExpectSamples(Op::kExpReduced, "ExpReduced", 500'000, Uniform(-0.3467, 0.3467), exp, 1.0);
+}
+
+TEST(ExpFloat32, NonPositiveAboveZero) {
+  std::vector<float> x(1 << 18), got(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = 16 * (static_cast<float>(i) * 0x1p-18f);
+  for (const Target& target : Targets()) {
+    target.Map(Op::kExpNonPositive, x.data(), got.data(), x.size());
+    ulp::Record record("ExpNonPositive above 0 f32", target.name);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      record.Add(ulp::Distance(got[i], std::exp(static_cast<double>(x[i]))), x[i]);
+    }
+    record.Expect(1.1);
+  }
 }
 
 TEST(ExpFloat32, Reduced) {

@@ -87,6 +87,20 @@ def best_nights(count: int) -> int:
     return max(off, on)
 
 
+def check_reduce(text: str) -> None:
+    found = re.findall(r"summit: (\S+) (\S+)", text)
+    summits = [[float(x) for x in summit] for summit in found]
+    points = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (9.0, 9.0), (8.0, 9.0), (9.0, 8.0)]
+    assert len(summits) == len(points)
+    for summit, start in zip(summits, points, strict=True):
+        # A summit is the mean of the points by their weights there; six digits are printed.
+        weights = [math.exp(-(math.dist(summit, point) ** 2) / 2) for point in points]
+        for k in range(2):
+            mean = sum(w * point[k] for w, point in zip(weights, points, strict=True))
+            assert summit[k] == pytest.approx(mean / sum(weights), rel=1e-5)
+        assert math.dist(summit, start) < 1
+
+
 def check_ctc(text: str) -> None:
     printed = dict(re.findall(r"(.*): +(\S+)", text))
     heard, letters, target = "ttr-e-ee", "-tre", "tree"
@@ -115,6 +129,7 @@ def test_find_package(prefix: Path, example: Path, tmp_path: Path) -> None:
     run("cmake", "--build", build)
     check_logsumexp(run(build / "logsumexp"))
     check_matmul(run(build / "matmul"))
+    check_reduce(run(build / "reduce"))
     check_scan(run(build / "scan"))
     check_ctc(run(build / "ctc"))
 

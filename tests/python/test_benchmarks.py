@@ -30,6 +30,7 @@ MODULES = [
     "memory",
     "peers",
     "records",
+    "reduce",
     "report",
     "run",
     "scan",
@@ -54,7 +55,14 @@ def bench() -> Iterator[Benchmarks]:
         yield Benchmarks({name: importlib.import_module(name) for name in MODULES})
     finally:
         sys.path.remove(str(FOLDER))
-        for name in (*MODULES, "ctc_work", "logsumexp_work", "matmul_work", "scan_work"):
+        for name in (
+            *MODULES,
+            "ctc_work",
+            "logsumexp_work",
+            "matmul_work",
+            "reduce_work",
+            "scan_work",
+        ):
             if name not in before:
                 sys.modules.pop(name, None)
         logsum.set_num_threads(0)
@@ -156,7 +164,9 @@ def test_judge(bench: Benchmarks) -> None:
 
 # What the max trick gets wrong.
 BEYOND_PEERS = ("matmul-sigma-300", "matmul-permuted")
-every_operation = pytest.mark.parametrize("operation", ["logsumexp", "matmul", "scan", "ctc"])
+every_operation = pytest.mark.parametrize(
+    "operation", ["logsumexp", "matmul", "scan", "ctc", "reduce"]
+)
 
 
 @every_operation
@@ -279,7 +289,7 @@ def results(bench: Benchmarks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_run_writes_results(results: dict[str, Any]) -> None:
     assert [r["name"] for r in results["cases"]] == ["logsumexp-columns", "logsumexp-small-numpy"]
     assert results["machine"]["cpu"]
-    assert set(results["peers"]) == {"torch", "SciPy", "NumPy", "semiring-einsum"}
+    assert set(results["peers"]) == {"torch", "SciPy", "NumPy", "semiring-einsum", "pykeops"}
     assert str(FOLDER.parent) not in json.dumps(results)
 
 

@@ -7,6 +7,7 @@ import inspect
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import pytest
 import logsum
 
 FUNCTIONS = [name for name in logsum.__all__ if inspect.isfunction(getattr(logsum, name))]
-CLASSES = {"Graph": logsum.Graph, "Log": type(logsum.Log)}
+CLASSES = {"Genred": logsum.Genred, "Graph": logsum.Graph, "Log": type(logsum.Log)}
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *CLASSES])
@@ -54,6 +55,22 @@ def test_everything_public_is_described() -> None:
     assert {*FUNCTIONS, *CLASSES, "Max", "__version__"} == set(logsum.__all__)
 
 
+def test_page_on_reductions() -> None:
+    pytest.importorskip("torch")
+    page = (Path(__file__).parents[2] / "docs" / "reduce.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    assert names["c"].shape == (3000, 1)
+    # Moving all points changes no distance: the gradients of both sides cancel, but for roundings.
+    moved = names["dx"].sum(0) + names["dy"].sum(0)
+    assert moved.abs().max() < 1e-12 * names["dx"].abs().sum()
+    points = names["points"]
+    squares = ((points[0] - points[1:]) ** 2).sum(axis=1)
+    alone = logsum.logsumexp(-8 * squares)
+    assert names["others"](points, points)[0, 0] == pytest.approx(alone, rel=1e-14)
+
+
 def test_hmm_program(capsys: pytest.CaptureFixture[str]) -> None:
     program = Path(__file__).parents[2] / "examples" / "python" / "hmm.py"
     names = runpy.run_path(str(program), run_name="__main__")
@@ -75,6 +92,33 @@ def test_hmm_program(capsys: pytest.CaptureFixture[str]) -> None:
     paths = np.einsum("i,ij,jk->k", start * emit[:, 0], move * emit[:, 5], move * emit[:, 5])
     # The errors of three logarithms, absolute, are relative ones of their exponentials.
     np.testing.assert_allclose(np.exp(names["forward"](seen)[0]), paths, rtol=1e-13)
+
+
+def test_sinkhorn_program(capsys: pytest.CaptureFixture[str]) -> None:
+    program = Path(__file__).parents[2] / "examples" / "python" / "sinkhorn.py"
+    runpy.run_path(str(program), run_name="__main__")
+    printed = dict(re.findall(r"(.*?): +(-?[\d.]+)", capsys.readouterr().out))
+    # The plan's entropy costs about ε log N, 2e-3 times 8, and sweeps leave a little.
+    assert float(printed["cost by the potentials"]) == pytest.approx(
+        float(printed["cost by the true map"]), abs=0.03
+    )
+    # Points are 0.05 apart in the middle of the cloud.
+    assert float(printed["median way from home"]) < 0.02
+
+
+def test_mixture_program(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    program = Path(__file__).parents[2] / "examples" / "python" / "mixture.py"
+    runpy.run_path(str(program), run_name="__main__")
+    printed = dict(re.findall(r"(.*?): +(-?[\d.]+)", capsys.readouterr().out))
+    first, last, truth = (
+        float(printed[f"log-likelihood, {name}"])
+        for name in ("first step", "last step", "the truth")
+    )
+    # What fits a sample best is likelier there than the truth; 150 steps end just below the best.
+    assert first < truth - 0.5
+    assert last > truth - 0.005
+    assert float(printed["assigned as by the truth"]) > 98
 
 
 def test_ctc_program(capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,19 @@ def test_tensors_work_in_either_order(order: str) -> None:
 
 
 @needs_torch
+def test_only_those_who_compile_wait_for_the_compiler() -> None:
+    code = """
+import sys, torch, logsum
+logsum.logsumexp(torch.zeros(2), 0)
+total = logsum.Genred("x * y", ["x = Vi(1)", "y = Vj(1)"])
+total(torch.ones(1, 1), torch.ones(1, 1, requires_grad=True)).sum().backward()
+print("torch._dynamo" in sys.modules)
+"""
+    done = run(code)
+    assert done.stdout == "False\n", done.stderr
+
+
+@needs_torch
 def test_first_call_may_be_compiled() -> None:
     code = """
 import logsum, torch

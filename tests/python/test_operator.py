@@ -21,6 +21,7 @@ from logsum.torch._operator import Operator, is_direct
 from logsum.torch._sum import logsumexp_operator
 
 A = torch.tensor(np.random.default_rng(24).normal(size=(3, 4)))
+PAIRS = logsum.Genred("SqDist(x, y)", ["x = Vi(4)", "y = Vj(4)"], "LogSumExp", axis=1)
 CALLS: dict[str, tuple[Callable[..., Any], int]] = {
     "logsumexp": (lambda a: logsum.logsumexp(a, 1), 1),
     "where": (lambda a: logsum.logsumexp(a, 1, where=A > -1), 1),
@@ -31,6 +32,7 @@ CALLS: dict[str, tuple[Callable[..., Any], int]] = {
     "logmatmulexp": (lambda a, b: logsum.logmatmulexp(a, b.mT), 2),
     "logmatmulexp of max": (lambda a, b: logsum.logmatmulexp(a, b.mT, semiring="max"), 2),
     "merge": (lambda a, b: logsum.merge(a, b), 2),
+    "Genred": (lambda a, b: PAIRS(a, b), 2),
     "merge means": (lambda a, b: logsum.merge((a, a[:, 0]), (b, b[:, 0]))[0], 2),
 }
 every_call = pytest.mark.parametrize(("call", "count"), CALLS.values(), ids=CALLS.keys())
@@ -268,6 +270,7 @@ def test_every_operator_is_registered() -> None:
         "logsumexp_weighted_backward",
         "merge",
         "merge_lse",
+        "reduce",
         "softmax",
         "softmax_backward",
         "viterbi",

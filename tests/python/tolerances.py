@@ -161,6 +161,21 @@ PATH_SHARE = Tolerance(
     ulps=1.5,
     absolute=(5e-14, 5e-14),
 )
+FORMULA = Tolerance(
+    "formula",
+    "roundings of the formula's parts, which cancel in it and in sums of it: of the largest entry",
+    ulps=1,
+    relative=64,
+    overall=True,
+)
+FORMULA_LOG_SUM = Tolerance(
+    "log-sum of a formula",
+    "the roundings of the terms that matter, and those of the sum inside the logarithm",
+    ulps=1,
+    absolute=(4e-7, 8e-16),
+    relative=16,
+    overall=True,
+)
 SAME_MATHS = Tolerance(
     "same maths",
     "two routes through float64 to one derivative: roundings of the largest entry",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from operator import index
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +14,8 @@ from logsum._einsum_equation import NAME, Equation, Labels, argument, parse
 from logsum._einsum_path import Pairs, joining_order
 from logsum._einsum_plan import cached_plan, make_plan
 from logsum._einsum_run import run
+from logsum.torch._constant import constant
 from logsum.torch._tensors import HALF, as_alike, as_floating
-
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 def logeinsumexp(equation: str, operands: Sequence[Any], semiring: str) -> Tensor:
@@ -36,17 +35,7 @@ def logeinsumexp(equation: str, operands: Sequence[Any], semiring: str) -> Tenso
     return out if out.dtype == dtype else out.to(dtype)
 
 
-def _constant(function: FunctionT) -> FunctionT:
-    """A function that torch.compile calls while it traces, on constants, for a constant.
-
-    What torch.compiler.assume_constant_result does, but that imports torch._dynamo, a second's
-    work that only those who compile should wait for.
-    """
-    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
-    return function
-
-
-@_constant
+@constant
 def _parse_once(equation: str, ranks: tuple[int, ...]) -> Equation:
     """The equation, without a trace of how its text was read."""
     return parse(equation, ranks)
@@ -64,7 +53,7 @@ def _order_once(
     return _search_once(inputs, output, numbers)
 
 
-@_constant
+@constant
 def _search_once(
     inputs: tuple[Labels, ...], output: Labels, sizes: tuple[tuple[str, int], ...]
 ) -> Pairs:

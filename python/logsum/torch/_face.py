@@ -6,6 +6,7 @@ from logsum.torch._logaddexp import logaddexp
 from logsum.torch._logsumexp import logsumexp
 from logsum.torch._matmul import logmatmulexp
 from logsum.torch._merge import merge
+from logsum.torch._reduce import reduced
 from logsum.torch._scan import backward_scores, forward_scores, logZ, marginals, viterbi
 from logsum.torch._softmax import log_softmax, softmax
 
@@ -23,6 +24,7 @@ __all__ = [
     "logsumexp",
     "marginals",
     "merge",
+    "reduced",
     "softmax",
     "viterbi",
 ]

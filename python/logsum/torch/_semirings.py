@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from logsum import _semirings
 from logsum._semirings import Semiring
+from logsum.torch._constant import constant
 
 
 def semiring_name(function: str, value: Any) -> str:
@@ -17,6 +16,6 @@ def semiring_name(function: str, value: Any) -> str:
     return str(_tried(function, value))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def _tried(function: str, value: Any) -> str:
     return _semirings.semiring_name(function, value)

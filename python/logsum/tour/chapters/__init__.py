@@ -10,9 +10,11 @@ from logsum.tour._model import Chapter
 from logsum.tour.chapters import (
     _calibration,
     _ctc,
+    _density,
     _digits,
     _logsumexp,
     _matmul,
+    _reduce,
     _scan,
     _speed,
     _transport,
@@ -25,6 +27,8 @@ CHAPTERS: dict[str, Chapter] = {
     "calibration": _calibration,
     "matmul": _matmul,
     "transport": _transport,
+    "reduce": _reduce,
+    "density": _density,
     "scan": _scan,
     "ctc": _ctc,
 }
