@@ -2,6 +2,7 @@
 #pragma once
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -19,7 +20,7 @@ using Vector = std::vector<double>;
 struct Point {
   std::vector<Vector> slots;
   double i = 0, j = 0, M = 1, N = 1;
-  double reduced = 0;  // the index that Op::match compares
+  Vector matched;  // slot by slot the index that Op::match compares it with, where there are any
 };
 
 class Evaluation {
@@ -38,8 +39,8 @@ class Evaluation {
   static double Probability(double x, double lse, double residual) {
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
     if (x == -kInfinity) return 0;
-    if (lse == kInfinity) return x == kInfinity ? std::exp(-residual) : 0;
-    return std::fmin(std::exp(x - lse - residual), 1);
+    const double share = std::exp((x == lse ? 0 : x - lse) - residual);
+    return share > 1 ? 1 : share;
   }
 
   static double Number(const Node& node, double x, double y, double z) {
@@ -63,9 +64,9 @@ class Evaluation {
       case Op::sign:
         return x > 0 ? 1 : x < 0 ? -1 : x;
       case Op::step:
-        return x >= 0 ? 1 : 0;
+        return x >= 0 ? 1 : x < 0 ? 0 : x;
       case Op::relu:
-        return x > 0 ? x : 0;
+        return x < 0 ? 0 : x;
       case Op::sin:
         return std::sin(x);
       case Op::cos:
@@ -77,7 +78,7 @@ class Evaluation {
       case Op::sigmoid:
         return 1 / (1 + std::exp(-x));
       case Op::softplus:
-        return std::fmax(x, 0) + std::log1p(std::exp(-std::abs(x)));
+        return (x > 0 ? x : 0) + std::log1p(std::exp(-std::abs(x)));
       case Op::log1p:
         return std::log1p(x);
       case Op::expm1:
@@ -97,8 +98,7 @@ class Evaluation {
       case Op::power:
         return std::pow(x, y);
       case Op::logaddexp:
-        return x == y ? x + std::log(2.0)
-                      : std::fmax(x, y) + std::log1p(std::exp(-std::abs(x - y)));
+        return x == y ? x + std::log(2.0) : std::max(x, y) + std::log1p(std::exp(-std::abs(x - y)));
       case Op::equal:
         return x == y ? 1 : 0;
       case Op::not_equal:
@@ -112,7 +112,7 @@ class Evaluation {
       case Op::ratio:
         return x == -std::numeric_limits<double>::infinity() ? 0 : std::exp(x - y);
       case Op::clamp:
-        return std::fmin(std::fmax(x, y), z);
+        return std::min(std::max(x, y), z);
       case Op::if_else:
         return x >= 0 ? y : z;
       case Op::probability:
@@ -135,7 +135,7 @@ class Evaluation {
         return point_.slots.at(first);
       case Op::match:
         for (std::size_t d = 0; d < dim; ++d) {
-          value[d] = point_.slots.at(first)[d] == point_.reduced ? 1 : 0;
+          value[d] = point_.slots.at(first)[d] == point_.matched.at(first) ? 1 : 0;
         }
         return value;
       case Op::number:
@@ -175,7 +175,7 @@ class Evaluation {
         return value;
       case Op::one_hot:
         for (std::size_t d = 0; d < dim; ++d) {
-          value[d] = std::round(operands[0][0]) == static_cast<double>(d) ? 1 : 0;
+          value[d] = std::nearbyint(operands[0][0]) == static_cast<double>(d) ? 1 : 0;
         }
         return value;
       case Op::matvec:

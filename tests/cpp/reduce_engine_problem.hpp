@@ -11,6 +11,7 @@
 
 #include "array.hpp"
 #include "formula/expression.hpp"
+#include "formula_evaluate.hpp"
 #include "reduce/body.hpp"
 #include "reduce/program.hpp"
 #include "reduce/run.hpp"
@@ -63,7 +64,7 @@ inline Expression Square(Expression x) { return E(Op::square, {x}); }
 inline Expression SqDist(Expression x, Expression y) { return Make(Op::sqdist, {x, y}, 1); }
 inline Expression Dot(Expression x, Expression y) { return Make(Op::dot, {x, y}, 1); }
 
-using Vector = std::vector<double>;
+using formula::Vector;
 
 // Arguments of one dtype, of sizes rows, columns or 1, and groups over them.
 class Problem {
@@ -103,13 +104,26 @@ class Problem {
   std::int64_t SizeOf(FormulaIndex index) const {
     return index == FormulaIndex::i ? rows : index == FormulaIndex::j ? columns : 1;
   }
+  // The arguments as a pair sees them.
+  formula::Point PointAt(std::int64_t entry, std::int64_t i, std::int64_t j) const {
+    formula::Point point;
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      const auto& slot = body.slots[k];
+      const std::int64_t at = slot.index == FormulaIndex::i   ? i
+                              : slot.index == FormulaIndex::j ? j
+                                                              : 0;
+      const auto first = values[k].begin() + (entry * SizeOf(slot.index) + at) * slot.dim;
+      point.slots.emplace_back(first, first + slot.dim);
+      point.matched.push_back(static_cast<double>(slot.index == FormulaIndex::i ? j : i));
+    }
+    point.i = static_cast<double>(i), point.j = static_cast<double>(j);
+    point.M = static_cast<double>(rows), point.N = static_cast<double>(columns);
+    return point;
+  }
   std::int64_t DimOf(const reduce::Target& target) const {
     const auto& group = body.groups[static_cast<std::size_t>(target.group)];
     if (target.result == Result::lse || target.result == Result::residual) return 1;
-    return group.weight != nullptr && group.fold != reduce::Fold::logsumexp_weight
-               ? group.weight->dim
-           : group.weight != nullptr ? group.weight->dim
-                                     : group.formula->dim;
+    return group.weight != nullptr ? group.weight->dim : group.formula->dim;
   }
 
   // What the engine makes of it: for each target (entries, kept, [K,] dim) in order. `transposed`
