@@ -63,12 +63,12 @@ void Measure(const Function& function, double bound) {
       std::mt19937_64 random(5);
       Problem problem(kCount / ulp::Stride(), 1, sizeof(T) == 8);
       const auto x = problem.Variable(FormulaIndex::i, 1, [&] { return draw(random); });
-      std::vector<Expression> operands{x};
-      if (function.second) {
-        operands.push_back(
-            problem.Variable(FormulaIndex::i, 1, [&] { return function.second(random); }));
-      }
-      problem.Fold(Fold::sum, E(function.op, operands, function.first), FormulaIndex::i);
+      const auto value =
+          function.second
+              ? E(function.op, {x, problem.Variable(FormulaIndex::i, 1,
+                                                    [&] { return function.second(random); })})
+              : E(function.op, {x}, function.first);
+      problem.Fold(Fold::sum, value, FormulaIndex::i);
       const Vector got = problem.Run<T>()[0];
       for (std::size_t i = 0; i < got.size(); ++i) {
         const double a = problem.values[0][i], b = function.second ? problem.values[1][i] : 0;
