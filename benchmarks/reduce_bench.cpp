@@ -226,9 +226,8 @@ void RegisterWeighted(const std::string& kind_name, Weighted kind, std::int64_t 
                                   .kept = kind == Weighted::difference ? own.get() : nullptr,
                                   .stride = stride};
     const auto terms = static_cast<std::size_t>(kTileRows * kTileColumns * dim);
-    bench::Measure(state, terms, terms * sizeof(Real), [&] {
-      PushWeighted<Real>(to.state, 0, tile, {0, 0, kTileRows, kTileColumns});
-    });
+    bench::Measure(state, terms, terms * sizeof(Real),
+                   [&] { PushWeighted<Real>(to.state, 0, tile, {0, 0, kTileRows, kTileColumns}); });
   });
 }
 

@@ -41,7 +41,7 @@ template <class T>
 using Integer = hn::TFromD<hn::RebindToSigned<hn::ScalableTag<T>>>;
 
 template <class T>
-inline constexpr int kTileStride = kVectors* static_cast<int>(hn::MaxLanes(hn::ScalableTag<T>()));
+inline constexpr int kTileStride = kVectors * static_cast<int>(hn::MaxLanes(hn::ScalableTag<T>()));
 
 template <class F, int... kIndices>
 HWY_INLINE void UnrolledOver(std::integer_sequence<int, kIndices...>, const F& f) {

@@ -30,7 +30,7 @@ inline constexpr std::int64_t kLeftLines = gemm::HWY_NAMESPACE::kRows<Real>;
 template <class Real>
 inline constexpr std::int64_t kLanes = hn::MaxLanes(hn::ScalableTag<Real>());
 template <class Real>
-inline constexpr std::int64_t kRightLines = gemm::HWY_NAMESPACE::kVectors* kLanes<Real>;
+inline constexpr std::int64_t kRightLines = gemm::HWY_NAMESPACE::kVectors * kLanes<Real>;
 
 // Panel `index` of `lines`, `width` to a panel, in lines counted from the operand's first.
 inline Span PanelLines(Span lines, std::int64_t width, std::int64_t index) {
@@ -156,7 +156,7 @@ bool FinishTile(const Plan& plan, int bias, const TileId& id, const PanelGroup<R
 
 template <class Real>
 inline constexpr std::int64_t kTileSize =
-    gemm::HWY_NAMESPACE::kRows<Real>* gemm::HWY_NAMESPACE::kTileStride<Real>;
+    gemm::HWY_NAMESPACE::kRows<Real> * gemm::HWY_NAMESPACE::kTileStride<Real>;
 
 template <class Real>
 bool MultiplyTile(const Plan& plan, int bias, const TileId& id, const PanelGroup<Real>& left,

@@ -72,9 +72,8 @@ HWY_INLINE void PushExtremum(Real* values, std::int64_t* indices, const Piece<Re
   };
   if (HWY_UNLIKELY((HasNan<Real, kRows>(x)))) {
     for (std::int64_t kept = 0; kept < Results<Real, kRows>(x); ++kept) {
-      ForTerms<Real, kRows>(x, kept, [&](Real term, std::int64_t k) {
-        offer(kept, {term, first_index + k});
-      });
+      ForTerms<Real, kRows>(
+          x, kept, [&](Real term, std::int64_t k) { offer(kept, {term, first_index + k}); });
     }
     return;
   }

@@ -68,8 +68,8 @@ struct Shape {
 
 // What is beside the panel stays as it is: poison that any use would show.
 template <class E>
-inline constexpr E kPoison = std::is_floating_point_v<E> ? std::numeric_limits<E>::quiet_NaN()
-                                                         : E(kInfiniteExponent);
+inline constexpr E kPoison =
+    std::is_floating_point_v<E> ? std::numeric_limits<E>::quiet_NaN() : E(kInfiniteExponent);
 
 template <class E>
 struct Panels {

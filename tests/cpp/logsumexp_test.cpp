@@ -299,10 +299,9 @@ TEST(LogSumExpErrors, NameFunctionArgumentExpectedAndGiven) {
   };
   EXPECT_EQ(message([&] { logsumexp(a, std::array{2}, nullptr, nullptr, out_tensor, nullptr); }),
             "logsumexp: axes: expected axes of an array with 2 axes, got 2");
-  EXPECT_EQ(message([&] {
-              logsumexp(a, std::array{1, -1}, nullptr, nullptr, out_tensor, nullptr);
-            }),
-            "logsumexp: axes: expected different axes, got -1 twice");
+  EXPECT_EQ(
+      message([&] { logsumexp(a, std::array{1, -1}, nullptr, nullptr, out_tensor, nullptr); }),
+      "logsumexp: axes: expected different axes, got -1 twice");
   EXPECT_EQ(message([&] { logsumexp(a, std::array{1}, nullptr, nullptr, wrong_tensor, nullptr); }),
             "logsumexp: out: expected shape (2,), got (3,)");
   EXPECT_EQ(message([&] { logsumexp(a, std::array{1}, nullptr, nullptr, wide_tensor, nullptr); }),

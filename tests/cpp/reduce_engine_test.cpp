@@ -110,10 +110,8 @@ TEST(ReduceEngine, Operations) {
       {"add", binary(Op::add)},
       {"subtract", binary(Op::subtract)},
       {"multiply", binary(Op::multiply)},
-      {"divide",
-       [](Expression x, Expression y, Expression) {
-         return E(Op::divide, {x, Square(y) + Number(0.5)});
-       }},
+      {"divide", [](Expression x, Expression y,
+                    Expression) { return E(Op::divide, {x, Square(y) + Number(0.5)}); }},
       {"power", binary(Op::power, true)},
       {"logaddexp", binary(Op::logaddexp)},
       {"equal", binary(Op::equal)},
@@ -121,32 +119,22 @@ TEST(ReduceEngine, Operations) {
       {"less", binary(Op::less)},
       {"less_equal", binary(Op::less_equal)},
       {"keep",
-       [](Expression x, Expression y, Expression) {
-         return E(Op::keep, {E(Op::relu, {x}), y});
-       }},
+       [](Expression x, Expression y, Expression) { return E(Op::keep, {E(Op::relu, {x}), y}); }},
       {"ratio", binary(Op::ratio)},
-      {"clamp",
-       [](Expression x, Expression y, Expression p) {
-         return E(Op::clamp, {x, -Square(y), Square(p)});
-       }},
+      {"clamp", [](Expression x, Expression y,
+                   Expression p) { return E(Op::clamp, {x, -Square(y), Square(p)}); }},
       {"if_else",
-       [](Expression x, Expression y, Expression p) {
-         return E(Op::if_else, {x, y, p});
-       }},
+       [](Expression x, Expression y, Expression p) { return E(Op::if_else, {x, y, p}); }},
       {"probability",
-       [](Expression x, Expression y, Expression p) {
-         return E(Op::probability, {x, y, p});
-       }},
+       [](Expression x, Expression y, Expression p) { return E(Op::probability, {x, y, p}); }},
       {"x y + p", [](Expression x, Expression y, Expression p) { return x * y + p; }},
       {"x y - p", [](Expression x, Expression y, Expression p) { return x * y - p; }},
       {"p - x y", [](Expression x, Expression y, Expression p) { return p - x * y; }},
       {"e^(x - y) p", [](Expression x, Expression y, Expression p) { return Exp(x - y) * p; }},
       {"e^(x y) p", [](Expression x, Expression y, Expression p) { return p * Exp(x * y); }},
       {"e^(-x)", [](Expression x, Expression y, Expression) { return Exp(-(x + y)); }},
-      {"keep x y",
-       [](Expression x, Expression y, Expression p) {
-         return E(Op::keep, {E(Op::relu, {x}), y * (x + p)});
-       }},
+      {"keep x y", [](Expression x, Expression y,
+                      Expression p) { return E(Op::keep, {E(Op::relu, {x}), y * (x + p)}); }},
       {"sum", [](Expression x, Expression y,
                  Expression) { return Make(Op::sum, {E(Op::relu, {x + y})}, 1); }},
       {"sum of squares", [](Expression x, Expression y,
@@ -169,10 +157,8 @@ TEST(ReduceEngine, Operations) {
          return Make(Op::extract, {x}, 2, 1) * Make(Op::extract, {y}, 2, 0);
        }},
       {"pad", [](Expression x, Expression y, Expression) { return Make(Op::pad, {x * y}, 6, 2); }},
-      {"concat",
-       [](Expression x, Expression y, Expression p) {
-         return Make(Op::concat, {x * y, p, x, Number(2)}, 10);
-       }},
+      {"concat", [](Expression x, Expression y,
+                    Expression p) { return Make(Op::concat, {x * y, p, x, Number(2)}, 10); }},
       {"broadcast", [](Expression x, Expression y,
                        Expression) { return Make(Op::broadcast, {Make(Op::sum, {x * y}, 1)}, 4); }},
       {"one_hot",
@@ -180,9 +166,7 @@ TEST(ReduceEngine, Operations) {
          return Make(Op::one_hot, {Make(Op::extract, {x + y}, 1, 0)}, 4);
        }},
       {"tensor_product",
-       [](Expression x, Expression y, Expression) {
-         return Make(Op::tensor_product, {x, y}, 9);
-       }},
+       [](Expression x, Expression y, Expression) { return Make(Op::tensor_product, {x, y}, 9); }},
       {"matvec",
        [](Expression x, Expression y, Expression p) {
          return Make(Op::matvec, {Make(Op::tensor_product, {x, p}, 9), y}, 3);

@@ -154,76 +154,35 @@ TYPED_TEST(ReduceFoldWeight, SpecialValues) {
   using Term = std::pair<Real, Real>;
   const Real log2 = std::log(Real{2}), log3 = std::log(Real{3});
   const std::vector<Special<Real>> specials = {
-      {"nothing there",
-       [=](auto) {
-         return Term{-inf, 5};
-       },
-       0, -inf, -inf},
-      {"nothing there, any weight",
-       [=](auto k) {
-         return Term{-inf, k % 2 ? nan : inf};
-       },
-       0, -inf, -inf},
-      {"NaN weight left out",
-       [=](auto k) {
-         return k == 9 ? Term{0, 2} : Term{-inf, nan};
-       },
-       2, 0, log2},
-      {"infinite weight left out",
-       [=](auto k) {
-         return k == 9 ? Term{0, 3} : Term{-inf, inf};
-       },
-       3, 0, log3},
-      {"two infinite terms",
-       [=](auto k) {
-         return k == 9 || k == 600 ? Term{inf, k} : Term{k, 1};
-       },
+      {"nothing there", [=](auto) { return Term{-inf, 5}; }, 0, -inf, -inf},
+      {"nothing there, any weight", [=](auto k) { return Term{-inf, k % 2 ? nan : inf}; }, 0, -inf,
+       -inf},
+      {"NaN weight left out", [=](auto k) { return k == 9 ? Term{0, 2} : Term{-inf, nan}; }, 2, 0,
+       log2},
+      {"infinite weight left out", [=](auto k) { return k == 9 ? Term{0, 3} : Term{-inf, inf}; }, 3,
+       0, log3},
+      {"two infinite terms", [=](auto k) { return k == 9 || k == 600 ? Term{inf, k} : Term{k, 1}; },
        Real(304.5), inf, inf},
       {"infinite term, negative weight",
-       [=](auto k) {
-         return k == 600 ? Term{inf, -3} : Term{0, 1};
-       },
-       -3, inf, nan},
+       [=](auto k) { return k == 600 ? Term{inf, -3} : Term{0, 1}; }, -3, inf, nan},
       {"infinite term of weight zero",
-       [=](auto k) {
-         return k == 600 ? Term{inf, 0} : k == 3 ? Term{0, 2} : Term{-inf, 1};
-       },
-       0, inf, log2},
+       [=](auto k) { return k == 600 ? Term{inf, 0}
+                            : k == 3 ? Term{0, 2}
+                                     : Term{-inf, 1}; }, 0,
+       inf, log2},
       {"infinite terms of both signs",
-       [=](auto k) {
-         return k == 6 || k == 600 ? Term{inf, k - 303} : Term{0, 1};
-       },
-       0, inf, nan},
+       [=](auto k) { return k == 6 || k == 600 ? Term{inf, k - 303} : Term{0, 1}; }, 0, inf, nan},
       {"infinite term beside a large negative one",
-       [=](auto k) {
-         return k == 6 ? Term{inf, 1} : Term{2000, -1};
-       },
-       1, inf, inf},
-      {"infinite weight",
-       [=](auto k) {
-         return k == 600 ? Term{-50, inf} : Term{0, 1};
-       },
-       inf, std::log(Real{999}), inf},
-      {"NaN formula",
-       [=](auto k) {
-         return k == 600 ? Term{nan, 1} : Term{0, 1};
-       },
-       nan, nan, nan},
-      {"NaN weight",
-       [=](auto k) {
-         return k == 600 ? Term{0, nan} : Term{0, 1};
-       },
-       nan, std::log(Real{1000}), nan},
-      {"negative sum",
-       [=](auto k) {
-         return k == 600 ? Term{0, -2000} : Term{0, 1};
-       },
-       Real(-1.001), std::log(Real{1000}), nan},
-      {"sum of zero",
-       [=](auto k) {
-         return Term{0, k < 500 ? 1 : -1};
-       },
-       0, std::log(Real{1000}), -inf},
+       [=](auto k) { return k == 6 ? Term{inf, 1} : Term{2000, -1}; }, 1, inf, inf},
+      {"infinite weight", [=](auto k) { return k == 600 ? Term{-50, inf} : Term{0, 1}; }, inf,
+       std::log(Real{999}), inf},
+      {"NaN formula", [=](auto k) { return k == 600 ? Term{nan, 1} : Term{0, 1}; }, nan, nan, nan},
+      {"NaN weight", [=](auto k) { return k == 600 ? Term{0, nan} : Term{0, 1}; }, nan,
+       std::log(Real{1000}), nan},
+      {"negative sum", [=](auto k) { return k == 600 ? Term{0, -2000} : Term{0, 1}; }, Real(-1.001),
+       std::log(Real{1000}), nan},
+      {"sum of zero", [=](auto k) { return Term{0, k < 500 ? 1 : -1}; }, 0, std::log(Real{1000}),
+       -inf},
   };
   const auto expect = [](Real got, Real expected) {
     if (std::isnan(expected)) {

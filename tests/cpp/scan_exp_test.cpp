@@ -97,9 +97,12 @@ void Check(const Exps& exps, double bound) {
 TEST_P(WeightExpOnEveryTarget, KeepsItsBound) {
   EnsureTarget();
   Check([](const double* x, double* y) { HWY_DYNAMIC_DISPATCH(ExpsOfFloat)(x, y); }, 0x1p-44);
-  Check([](const double* x, double* y) { HWY_DYNAMIC_DISPATCH(ExpsOfDouble)
-                                         (x, y); },
-        1.1 * 0x1p-52);
+  Check(
+      [](const double* x, double* y) {
+        HWY_DYNAMIC_DISPATCH(ExpsOfDouble)
+        (x, y);
+      },
+      1.1 * 0x1p-52);
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, WeightExpOnEveryTarget, ::testing::ValuesIn(config().cpu_targets),

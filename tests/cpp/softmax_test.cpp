@@ -183,7 +183,7 @@ TEST_P(OnEveryTarget, LogAddExp) {
     const double max = std::max(x, y);
     const double expected = std::isnan(x + y) && !std::isinf(x) ? kNaN
                             : std::isnan(x) || std::isnan(y)    ? kNaN
-                            : std::isinf(max)                   ? max
+                            : std::isinf(max) ? max
                                               : max + std::log1p(std::exp(std::min(x, y) - max));
     if (std::isnan(expected)) {
       EXPECT_TRUE(std::isnan(out.Get(i))) << x << " " << y;

@@ -55,8 +55,7 @@ class Record {
     std::snprintf(text, sizeof text, "%.4f at %a", worst_, at_);
     std::printf("[   ulp    ] %-36s %s (bound %g)\n", name_.c_str(), text, bound);
     std::string key = name_;
-    std::replace_if(
-        key.begin(), key.end(), [](char c) { return c == ' ' || c == ','; }, '_');
+    std::replace_if(key.begin(), key.end(), [](char c) { return c == ' ' || c == ','; }, '_');
     testing::Test::RecordProperty(key, text);
     EXPECT_LE(worst_, bound) << name_ << " at " << text;
   }
