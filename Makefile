@@ -8,6 +8,7 @@ PYTHON ?= python3
 TORCH_SPEC ?= torch==2.13.0
 JOBS ?= $(shell sh tools/setup.sh jobs)
 FUZZ_SECONDS ?= 30
+FUZZ_SEED ?= 1
 CLANG ?= $(shell for v in "" -19 -18 -17 -16 -15 -14; do command -v clang++$$v && break; done)
 export PYTHON TORCH_SPEC
 export MPLBACKEND := Agg
@@ -46,7 +47,7 @@ fuzz: $(DONE)/system $(DONE)/build  ## libFuzzer on the formula parser, where th
 	  cmake --preset fuzz -DCMAKE_CXX_COMPILER=$(CLANG) >/dev/null && \
 	  cmake --build --preset fuzz -j $(JOBS) && \
 	  mkdir -p build/fuzz/corpus && \
-	  build/fuzz/tests/fuzz/logsum_formula_fuzz -max_total_time=$(FUZZ_SECONDS) \
+	  build/fuzz/tests/fuzz/logsum_formula_fuzz -seed=$(FUZZ_SEED) -max_total_time=$(FUZZ_SECONDS) \
 	    -timeout=20 -verbosity=0 -print_final_stats=1 build/fuzz/corpus tests/fuzz/corpus; \
 	fi
 
