@@ -63,22 +63,16 @@ ctc_vectors::Target MakeVectorTarget() {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "each_target.hpp"
+
 namespace logsum {
 HWY_EXPORT(MakeVectorTarget);
 
 namespace ctc_vectors {
 
 const std::vector<Target>& Targets() {
-  static const std::vector<Target> targets = [] {
-    std::vector<Target> found;
-    const std::int64_t supported = hwy::SupportedTargets() & HWY_TARGETS;
-    for (std::int64_t left = supported; left != 0; left &= left - 1) {
-      hwy::GetChosenTarget().Update(left & -left);
-      found.push_back(HWY_DYNAMIC_DISPATCH(MakeVectorTarget)());
-    }
-    hwy::GetChosenTarget().Update(supported);
-    return found;
-  }();
+  static const std::vector<Target> targets =
+      testing::OfEachTarget([] { return HWY_DYNAMIC_DISPATCH(MakeVectorTarget)(); });
   return targets;
 }
 

@@ -34,21 +34,15 @@ FoldTarget MakeTarget() {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "each_target.hpp"
+
 namespace logsum::reduce {
 
 HWY_EXPORT(MakeTarget);
 
 const std::vector<FoldTarget>& FoldTargets() {
-  static const std::vector<FoldTarget> targets = [] {
-    std::vector<FoldTarget> found;
-    const std::int64_t supported = hwy::SupportedTargets() & HWY_TARGETS;
-    for (std::int64_t left = supported; left != 0; left &= left - 1) {
-      hwy::GetChosenTarget().Update(left & -left);
-      found.push_back(HWY_DYNAMIC_DISPATCH(MakeTarget)());
-    }
-    hwy::GetChosenTarget().Update(supported);
-    return found;
-  }();
+  static const std::vector<FoldTarget> targets =
+      testing::OfEachTarget([] { return HWY_DYNAMIC_DISPATCH(MakeTarget)(); });
   return targets;
 }
 

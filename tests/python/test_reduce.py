@@ -292,6 +292,7 @@ def test_far_apart() -> None:
     x, y = np.array([[0.0], [1e4]], np.float32), np.array([[1.0], [2.0]], np.float32)
     call = logsum.Genred("-SqDist(x, y)", ["x = Vi(1)", "y = Vj(1)"], "LogSumExp", axis=1)
     want = [[np.log(np.exp(-1) + np.exp(-4))], [-((1e4 - 2.0) ** 2)]]
+    # float32: a difference and its square are rounded, and so is the result.
     np.testing.assert_allclose(call(x, y), want, rtol=1e-6)
 
 
@@ -302,6 +303,7 @@ def test_constant_terms_do_not_drift() -> None:
         total = logsum.Genred("x + y", LOGITS.aliases, "Sum", axis=1)(x, y)
         np.testing.assert_allclose(total, count * float(y[0, 0]), rtol=4e-7)
         lse = logsum.Genred("x + y", LOGITS.aliases, "LogSumExp", axis=1)(x, y)
+        # The same error of the sum is divided by a logarithm beyond 8; half an ulp is left.
         np.testing.assert_allclose(lse, np.log(count) + float(y[0, 0]), rtol=2e-7)
 
 
@@ -327,6 +329,7 @@ def test_masks_are_formulas(name: str) -> None:
     aliases = ["x = Vi(2)", "y = Vj(2)"]
     got = logsum.Genred(f"(x | y) + Log({text})", aliases, "LogSumExp", axis=1)(x, y)
     want = np.where(taken.any(1), np.logaddexp.reduce(scores, 1), -np.inf)
+    # float64: some thousand roundings, for scores near 0.
     np.testing.assert_allclose(got[:, 0], want, rtol=1e-12)
     counts = logsum.Genred(text, aliases, "Sum", axis=0)(x, y)
     np.testing.assert_array_equal(counts[:, 0], taken.sum(0))
@@ -342,6 +345,7 @@ def test_targets_agree() -> None:
         expected = call(*arrays)
         for name in cpu_targets():
             with cpu_target(name):
+                # Targets differ in float32 roundings, a few ulp a function and a term.
                 np.testing.assert_allclose(call(*arrays), expected, rtol=1e-5, atol=1e-5)
 
 
