@@ -1,5 +1,6 @@
 // Everything: include this, or only the headers you use.
 #pragma once
+#include "logsum/attention.hpp"  // IWYU pragma: export
 #include "logsum/config.hpp"     // IWYU pragma: export
 #include "logsum/ctc.hpp"        // IWYU pragma: export
 #include "logsum/logsumexp.hpp"  // IWYU pragma: export

@@ -16,4 +16,5 @@ NB_MODULE(_core, module) {
   logsum::python::BindReduce(module);
   logsum::python::BindScan(module);
   logsum::python::BindCtc(module);
+  logsum::python::BindAttention(module);
 }

@@ -4,6 +4,7 @@
 
 namespace logsum::python {
 
+void BindAttention(nanobind::module_& module);
 void BindConfig(nanobind::module_& module);
 void BindCtc(nanobind::module_& module);
 void BindLogsumexp(nanobind::module_& module);

@@ -10,6 +10,7 @@ equally. NaN that takes part gives NaN.
 """
 
 from logsum import _core
+from logsum._attention import attention
 from logsum._config import get_num_threads, set_num_threads, show_config
 from logsum._ctc import ctc_loss
 from logsum._ctc_paths import ctc_align, ctc_decode
@@ -33,6 +34,7 @@ __all__ = [
     "Log",
     "Max",
     "__version__",
+    "attention",
     "backward_scores",
     "ctc_align",
     "ctc_decode",

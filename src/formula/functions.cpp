@@ -52,6 +52,17 @@ Term Normalize(const CallArguments& a) {
   return Keep(norm, Apply(Op::rsqrt, norm)) * a[0];
 }
 
+bool IsComparison(const Term& x) {
+  const Op op = x.expression->op;
+  return op == Op::equal || op == Op::not_equal || op == Op::less || op == Op::less_equal;
+}
+
+// A comparison, which is 0 or 1, is seen to be true by one operation less.
+Term Where(const CallArguments& a) {
+  const Term condition = IsComparison(a[0]) ? a[0] - a[0].Number(1) : -(a[0] == a[0].Number(0));
+  return Apply(Op::if_else, condition, a[1], a[2]);
+}
+
 Term Concat(const CallArguments& a) { return a[0].Make(Op::concat, a.operands); }
 
 Term Extract(const Term& x, std::int64_t first, std::int64_t dim) {
@@ -123,6 +134,8 @@ constexpr auto kFunctions = std::to_array<Function>({
     // choices
     {"IfElse", "xxx", "IfElse(x, a, b)", "D, D, D -> D; 1 is repeated",
      "a where x >= 0, else b; what is not chosen takes no part", Three<Op::if_else>},
+    {"Where", "xxx", "Where(x, a, b)", "D, D, D -> D; 1 is repeated",
+     "a where x is not 0, else b; what is not chosen takes no part", Where},
     {"LessThan", "xx", "x < y, y > x, LessThan(x, y)", kPair, "1 where true, else 0",
      Two<Op::less>},
     {"LessOrEqual", "xx", "x <= y, y >= x, LessOrEqual(x, y)", kPair, "1 where true, else 0",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <numeric>
 #include <optional>
 #include <string>
@@ -18,8 +19,39 @@ namespace {
 // Parentheses, calls, signs and powers within one another; bounds the parser's recursion.
 constexpr int kMaxNesting = 200;
 
-constexpr std::array<std::pair<std::string_view, Op>, 4> kTerms = {
-    {{"i", Op::index_i}, {"j", Op::index_j}, {"M", Op::size_i}, {"N", Op::size_j}}};
+// The names of a reduction: its variables, i, j, M and N.
+class ReductionScope final : public Scope {
+ public:
+  explicit ReductionScope(Variables& variables) : variables_(variables) {}
+
+  Expression Find(Builder& builder, const Token& name, Lexer& lexer) override {
+    if (lexer.Peek().Is("(")) {
+      if (!Variables::IsKind(name.text)) return nullptr;
+      return VariableAt(builder, variables_.Declare(lexer, name.text, name.offset, std::nullopt));
+    }
+    if (const auto position = variables_.Find(name.text)) return VariableAt(builder, *position);
+    for (const auto& [text, op] : kTerms) {
+      if (text == name.text) return builder.Index(op);
+    }
+    return nullptr;
+  }
+  std::string_view Expected() const override { return "a variable of the aliases, i, j, M or N"; }
+  std::vector<std::string_view> Names() const override { return variables_.Names(); }
+
+ private:
+  static constexpr std::array<std::pair<std::string_view, Op>, 4> kTerms = {
+      {{"i", Op::index_i}, {"j", Op::index_j}, {"M", Op::size_i}, {"N", Op::size_j}}};
+
+  Expression VariableAt(Builder& builder, std::int64_t position) const {
+    const Variable& variable = variables_.At(position);
+    const Dependence dependence = variable.index == FormulaIndex::i   ? Dependence::i
+                                  : variable.index == FormulaIndex::j ? Dependence::j
+                                                                      : Dependence::parameter;
+    return builder.Variable(position, variable.dim, dependence);
+  }
+
+  Variables& variables_;
+};
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
@@ -40,8 +72,8 @@ std::size_t EditDistance(std::string_view a, std::string_view b) {
 
 class Parser {
  public:
-  Parser(const Source& source, Builder& builder, Variables& variables)
-      : lexer_(source), builder_(builder), variables_(variables) {}
+  Parser(const Source& source, Builder& builder, Scope& scope)
+      : lexer_(source), builder_(builder), scope_(scope) {}
 
   Expression Formula() {
     const Token first = lexer_.Peek();
@@ -167,35 +199,25 @@ class Parser {
     }
     if (token.kind != TokenKind::name) Unexpected("a number, a variable, a function or (");
     lexer_.Next();
+    if (const Expression found = scope_.Find(builder_, token, lexer_)) return {&builder_, found};
     return lexer_.Peek().Is("(") ? Call(token) : Name(token);
   }
 
   Term Name(const Token& name) {
-    if (const auto position = variables_.Find(name.text)) return VariableAt(*position);
-    for (const auto& [text, op] : kTerms) {
-      if (text == name.text) return {&builder_, builder_.Index(op)};
+    if (name.text == "inf") {
+      return {&builder_, builder_.Number(std::numeric_limits<double>::infinity())};
     }
     if (const Function* function = FindFunction(name.text)) {
       lexer_.source().Throw(name.offset, std::string(function->signature), "no parentheses");
     }
-    Unknown(name, "a variable of the aliases, i, j, M or N");
-  }
-
-  Term VariableAt(std::int64_t position) {
-    const Variable& variable = variables_.At(position);
-    const Dependence dependence = variable.index == FormulaIndex::i   ? Dependence::i
-                                  : variable.index == FormulaIndex::j ? Dependence::j
-                                                                      : Dependence::parameter;
-    return {&builder_, builder_.Variable(position, variable.dim, dependence)};
+    Unknown(name, scope_.Expected());
   }
 
   Term Call(const Token& name) {
-    if (Variables::IsKind(name.text)) {
-      return VariableAt(variables_.Declare(lexer_, name.text, name.offset, std::nullopt));
-    }
     const Function* function = FindFunction(name.text);
     if (function == nullptr) {
-      if (variables_.Find(name.text)) {
+      const std::vector<std::string_view> names = scope_.Names();
+      if (std::ranges::find(names, name.text) != names.end()) {
         lexer_.source().Throw(name.offset, "a function", Text("the variable ", Quoted(name.text)));
       }
       Unknown(name, "a function of the language");
@@ -238,7 +260,7 @@ class Parser {
     if (name.text.size() > kLongest) {
       lexer_.source().Throw(name.offset, expected, Quoted(name.text));
     }
-    std::vector<std::string_view> known = variables_.Names();
+    std::vector<std::string_view> known = scope_.Names();
     for (const Function& function : Functions()) known.push_back(function.name);
     std::string_view nearest;
     // A third of the letters may be wrong.
@@ -258,14 +280,19 @@ class Parser {
 
   Lexer lexer_;
   Builder& builder_;
-  Variables& variables_;
+  Scope& scope_;
   int depth_ = 0;
 };
 
 }  // namespace
 
 Expression Parse(const Source& source, Builder& builder, Variables& variables) {
-  return Parser(source, builder, variables).Formula();
+  ReductionScope scope(variables);
+  return Parse(source, builder, scope);
+}
+
+Expression Parse(const Source& source, Builder& builder, Scope& scope) {
+  return Parser(source, builder, scope).Formula();
 }
 
 }  // namespace logsum::formula

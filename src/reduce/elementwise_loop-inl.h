@@ -6,7 +6,6 @@
 #define LOGSUM_REDUCE_ELEMENTWISE_LOOP_INL_H_
 #endif
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -18,19 +17,6 @@ HWY_BEFORE_NAMESPACE();
 namespace logsum::reduce::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
-
-// An instruction on a tile. Operands that have one component for all of the result's `dim` have
-// component 0. Rows are as long as `columns`, a multiple of the vector; the result and at least one
-// operand are per column.
-template <class Real>
-struct Operation {
-  TileValue<Real> result;
-  std::array<TileValue<Real>, 3> operands;
-  std::array<std::int64_t, 3> dims;  // of the operands in memory
-  std::int64_t dim = 1;              // of the result
-  std::int64_t rows = 0, columns = 0;
-  std::int64_t first = 0;  // as Instruction::first
-};
 
 template <class Real>
 HWY_INLINE const Real* RowOf(const TileValue<Real>& value, std::int64_t d, std::int64_t row) {

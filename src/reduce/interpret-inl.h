@@ -17,6 +17,7 @@
 #include "reduce/elementwise_vectors-inl.h"
 #include "reduce/fold-inl.h"
 #include "reduce/kernels.hpp"
+#include "reduce/operation.hpp"
 #include "reduce/pack-inl.h"
 #include "reduce/vectors-inl.h"
 #include "reduce/weighted-inl.h"
@@ -27,8 +28,15 @@ namespace logsum::reduce::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class Real>
-HWY_INLINE void RunInstruction(Code code, const Operation<Real>& operation) {
-  if (code < Code::add) {
+void RunInstruction(Code code, const Operation<Real>& operation) {
+  if (code >= Code::pair_dot && code <= Code::pair_negative_sqdist) {
+    const std::int64_t dim = std::max(operation.dims[0], operation.dims[1]);
+    const auto run = code == Code::pair_dot      ? DotTile<Real>
+                     : code == Code::pair_sqdist ? SqDistTile<Real>
+                                                 : NegativeSqDistTile<Real>;
+    const TileSpan span{0, 0, operation.rows, operation.columns};
+    run(operation.operands[0], operation.operands[1], dim, span, operation.result);
+  } else if (code < Code::add) {
     MapUnary(code, operation);
   } else if (code < Code::clamp && code != Code::copy) {
     MapBinary(code, operation);
@@ -125,18 +133,12 @@ class CellRun {
   void RunStage(const Schedule& schedule, Dependence stage, const Extent& indices) {
     const std::int64_t padded = PaddedToRun<Real>(indices.Size());
     for (const Instruction& instruction : schedule.instructions) {
-      const auto location = [&](int value) -> const Location& {
-        return schedule.values[static_cast<std::size_t>(value)];
-      };
-      const TileValue<Real> result = See(location(instruction.result), stage);
+      Operation<Real> operation = OperationOf<Real>(instruction, schedule, [&](int value) {
+        return See(schedule.values[static_cast<std::size_t>(value)], stage);
+      });
       if (instruction.code <= Code::size_j) {
-        RunLeaf(instruction, indices, padded, location(instruction.result).dim, result);
+        RunLeaf(instruction, indices, padded, operation.dim, operation.result);
         continue;
-      }
-      Operation<Real> operation = Prepared(instruction, schedule);
-      operation.result = result;
-      for (std::size_t i = 0; i < 3 && instruction.operands[i] >= 0; ++i) {
-        SetOperand(operation, i, See(location(instruction.operands[i]), stage));
       }
       operation.rows = 1;
       operation.columns = padded;
@@ -162,22 +164,6 @@ class CellRun {
           to.data[i] = static_cast<Real>(indices.begin + i);
         }
     }
-  }
-
-  Operation<Real> Prepared(const Instruction& instruction, const Schedule& schedule) {
-    Operation<Real> operation{};
-    operation.first = instruction.first;
-    operation.dim = schedule.values[static_cast<std::size_t>(instruction.result)].dim;
-    for (std::size_t i = 0; i < 3 && instruction.operands[i] >= 0; ++i) {
-      operation.dims[i] = schedule.values[static_cast<std::size_t>(instruction.operands[i])].dim;
-    }
-    return operation;
-  }
-
-  // A single component stands for all, whoever reads it.
-  static void SetOperand(Operation<Real>& operation, std::size_t i, const TileValue<Real>& value) {
-    operation.operands[i] = value;
-    if (operation.dims[i] == 1) operation.operands[i].component = 0;
   }
 
   // The vectors that weighted sums want row by row.
@@ -221,22 +207,13 @@ class CellRun {
   void RunTileInstruction(const Instruction& instruction, const TileSpan& span) {
     const hn::ScalableTag<Real> d;
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    const TileValue<Real>& result = InTile(instruction.result);
-    if (instruction.code == Code::match) return Match(instruction, span, result);
-    Operation<Real> operation = Prepared(instruction, program_.tile);
-    operation.result = result;
-    for (std::size_t i = 0; i < 3 && instruction.operands[i] >= 0; ++i) {
-      SetOperand(operation, i, InTile(instruction.operands[i]));
+    if (instruction.code == Code::match) {
+      return Match(instruction, span, InTile(instruction.result));
     }
+    Operation<Real> operation =
+        OperationOf<Real>(instruction, program_.tile, [&](int value) { return InTile(value); });
     operation.rows = span.rows;
     operation.columns = (span.columns + lanes - 1) / lanes * lanes;
-    if (instruction.code >= Code::pair_dot && instruction.code <= Code::pair_negative_sqdist) {
-      const std::int64_t dim = std::max(operation.dims[0], operation.dims[1]);
-      const auto run = instruction.code == Code::pair_dot      ? DotTile<Real>
-                       : instruction.code == Code::pair_sqdist ? SqDistTile<Real>
-                                                               : NegativeSqDistTile<Real>;
-      return run(operation.operands[0], operation.operands[1], dim, span, result);
-    }
     RunInstruction(instruction.code, operation);
   }
 

@@ -9,6 +9,7 @@
 #include "reduce/fold.hpp"
 #include "reduce/pack.hpp"
 #include "reduce/program.hpp"
+#include "reduce/tile.hpp"
 
 namespace logsum::reduce {
 
@@ -87,6 +88,8 @@ template <class Real>
 struct KernelTable {
   // Pushes all pairs of the cell.
   void (*run)(const Cell<Real>&);
+  // Any instruction but leaves and views, for operations that run programs of their own.
+  void (*instruction)(Code, const Operation<Real>&);
 };
 
 template <class Real>

@@ -12,7 +12,8 @@ namespace logsum::reduce::HWY_NAMESPACE {
 namespace {
 
 const KernelTable<float>* TableOfTarget() {
-  static constexpr KernelTable<float> table = {.run = RunCell<float>};
+  static constexpr KernelTable<float> table = {.run = RunCell<float>,
+                                               .instruction = RunInstruction<float>};
   return &table;
 }
 

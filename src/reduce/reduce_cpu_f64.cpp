@@ -12,7 +12,8 @@ namespace logsum::reduce::HWY_NAMESPACE {
 namespace {
 
 const KernelTable<double>* TableOfTarget() {
-  static constexpr KernelTable<double> table = {.run = RunCell<double>};
+  static constexpr KernelTable<double> table = {.run = RunCell<double>,
+                                                .instruction = RunInstruction<double>};
   return &table;
 }
 

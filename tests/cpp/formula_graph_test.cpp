@@ -197,6 +197,7 @@ TEST(FormulaPrint, ReadsBackAsTheSame) {
                                  "MatVecMult(TensorProd(u, v), u)",
                                  "VecMatMult(u, TensorProd(u, v))",
                                  "IfElse(x, y, Clamp(x, 0, 1))",
+                                 "Where(x < y, inf, -inf)",
                                  "LogAddExp(x, y)",
                                  "i * j - M / N",
                                  "XLogX(x) + Log1p(y) + Rsqrt(x) + Norm2(u - v)"}) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 
 #include "formula/functions.hpp"
@@ -95,6 +96,8 @@ TEST(FormulaParser, VectorFunctions) {
 TEST(FormulaParser, Choices) {
   EXPECT_EQ(Of("IfElse(v, w, x)"), (Vector{4, 2, 6}));
   EXPECT_EQ(Of("IfElse(x - 2, 1, Log(-x))"), Vector{1});
+  EXPECT_EQ(Of("Where(x < x, Log(-x), 2) + Where(x - x, 3, 4) + Where(0 / 0, 8, x)"), Vector{14});
+  EXPECT_EQ(Of("Where(x == x, -inf, 1)"), Vector{-std::numeric_limits<double>::infinity()});
   EXPECT_EQ(Of("Clamp(v, -1, 2)"), (Vector{1, -1, 2}));
   EXPECT_EQ(Of("Step(x - 2)"), Vector{1});
   EXPECT_EQ(Of("ReLU(v)"), (Vector{1, 0, 3}));

@@ -5,9 +5,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <functional>
 #include <random>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -15,6 +13,7 @@
 #include "logsum/config.hpp"
 #include "logsum/matmul.hpp"
 #include "matmul_product.hpp"
+#include "message.hpp"
 #include "view.hpp"
 
 namespace logsum::testing {
@@ -139,15 +138,6 @@ TEST_P(MatmulOnEveryTarget, BatchesBroadcast) {
 
 INSTANTIATE_TEST_SUITE_P(Targets, MatmulOnEveryTarget, ::testing::ValuesIn(config().cpu_targets),
                          TargetName);
-
-std::string MessageOf(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 class MatmulErrors : public ::testing::Test {
  protected:

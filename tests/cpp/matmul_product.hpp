@@ -9,12 +9,12 @@
 #include <random>
 #include <sstream>
 #include <string>
-#include <type_traits>
 #include <vector>
 
 #include "array.hpp"
 #include "logsum/config.hpp"
 #include "logsum/matmul.hpp"
+#include "rounding.hpp"
 
 namespace logsum::testing {
 
@@ -26,26 +26,6 @@ class MatmulOnEveryTarget : public ::testing::TestWithParam<std::string> {
 
 inline std::string TargetName(const ::testing::TestParamInfo<std::string>& info) {
   return info.param;
-}
-
-// What residuals, bounds and weights are stored in.
-template <class T>
-using WideOf = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-// Unit roundoff of the arithmetic.
-template <class T>
-constexpr double kRoundoff = std::is_same_v<T, double> ? 0x1p-53 : 0x1p-24;
-
-// Half an ulp of T at `value`.
-template <class T>
-double HalfUlp(double value) {
-  constexpr int kDigits = std::is_same_v<T, double>     ? 53
-                          : std::is_same_v<T, float>    ? 24
-                          : std::is_same_v<T, BFloat16> ? 8
-                                                        : 11;
-  constexpr int kLeast = std::is_same_v<T, Half> ? -14 : -126;
-  const int exponent = value == 0 ? kLeast : std::max(kLeast, std::ilogb(value));
-  return std::ldexp(1.0, exponent - kDigits);
 }
 
 // The promised error beside the rounding of C (docs/numerics.md): 1e-6 for K <= 512 and 2e-6 for

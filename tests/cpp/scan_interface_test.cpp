@@ -3,14 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <random>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "array.hpp"
 #include "logsum/scan.hpp"
+#include "message.hpp"
 #include "scan/graph.hpp"
 #include "scan_problem.hpp"
 #include "view.hpp"
@@ -135,15 +134,6 @@ TEST(ScanInterface, AnyStrides) {
   CheckViews<float>();
   CheckViews<double>();
   CheckViews<Half>();
-}
-
-std::string MessageOf(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(ScanErrors, Graphs) {

@@ -66,6 +66,7 @@ FUNCTIONS: dict[str, Formula] = {
     "IfElse of a scalar": Formula("IfElse(s, x, y * p) + IfElse(x, y, s)", _MIXED),
     "IfElse of repeated scalars": Formula("IfElse(s, s, x * y) * s + IfElse(s, x, s)", _MIXED),
     "IfElse": Formula("IfElse(x - y, x * p, y)", ("x = Vi(2)", "y = Vj(2)", "p = Pm(1)")),
+    "Where": Formula("Where(x < y, x * p, y) + Where(s, x, y)", _MIXED),
     "SqDist": Formula("SqDist(x, y)", _PAIR),
     "WeightedSqDist of a scalar": Formula("WeightedSqDist(s, x, y)", (*_PAIR, "s = Pm(1)")),
     "WeightedSqDist of a vector": Formula("WeightedSqDist(s, x, y)", (*_PAIR, "s = Vj(3)")),

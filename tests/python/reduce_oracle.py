@@ -169,6 +169,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "LogAddExp": _of(torch.logaddexp),
     "Clamp": _of(lambda x, low, high: torch.minimum(torch.maximum(x, low), high)),
     "IfElse": _of(lambda x, a, b: torch.where(x >= 0, a, b)),
+    "Where": _of(lambda x, a, b: torch.where(x != 0, a, b)),
     "Minus": _of(torch.neg),
     "XLogX": _of(lambda x: torch.where(x == 0, 0.0, x * torch.where(x == 0, 1.0, x).log())),
     "Sum": _of(lambda x: x.sum(-1, keepdim=True)),

@@ -8,7 +8,8 @@ types, which only store):
 * `relative` and `magnitude`, in roundings (2^-24 or 2^-53) of the expected value: `magnitude` is
   multiplied by the largest finite |input| or |lse|, because exp(a - lse) turns the rounding of a
   stored lse into a relative error;
-* a half type rounds to float32 before it is stored;
+* a half type rounds to float32 before it is stored; `stored` roundings of it are allowed where
+  something that was stored enters again;
 * results below twice the smallest normal number may be flushed to zero.
 """
 
@@ -52,6 +53,7 @@ class Tolerance:
     relative: float = 0.0
     magnitude: float = 0.0
     overall: bool = False  # measure `relative` by the largest expected value of the array
+    stored: float = 0.0  # roundings in the storing dtype of what `relative` is measured by
 
     def bound(
         self,
@@ -72,6 +74,7 @@ class Tolerance:
         storing = self.ulps * ulp(expected, dtype)
         if dtype in ("float16", "bfloat16"):
             storing = storing + ulp(expected, "float32") / 2
+        storing = storing + self.stored * 2.0 ** (-1 - _MANTISSA[dtype]) * size
         return (
             storing
             + self.absolute[kind == "float64"]
@@ -87,6 +90,7 @@ class Tolerance:
             absolute=(factor * self.absolute[0], factor * self.absolute[1]),
             relative=factor * self.relative,
             magnitude=factor * self.magnitude,
+            stored=factor * self.stored,
         )
 
 
@@ -202,5 +206,12 @@ MEAN_GRADIENT = replace(
     name="mean gradient",
     reason="values less their mean, which is kept in the dtype that stores it",
     ulps=16,
+)
+ATTENTION_GRADIENT = replace(
+    MEAN_GRADIENT,
+    name="attention gradient",
+    reason="values less their mean, which is the output as it was stored",
+    ulps=1,
+    stored=1.5,
 )
 EXACT = Tolerance("exact", "a sign, a mask or an index has no error", ulps=0)

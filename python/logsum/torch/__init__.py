@@ -1,3 +1,7 @@
 """The face for PyTorch. Importing it registers the operators ``torch.ops.logsum.*``."""
 
-__all__: list[str] = []
+from logsum.torch import _face
+from logsum.torch._mode import AttentionMode
+from logsum.torch._sdpa import scaled_dot_product_attention
+
+__all__ = ["AttentionMode", "scaled_dot_product_attention"]

@@ -1,5 +1,6 @@
 """What the functions of `logsum` do with tensors, by the same names."""
 
+from logsum.torch._attention import attention
 from logsum.torch._ctc import ctc_align, ctc_decode, ctc_loss
 from logsum.torch._einsum import logeinsumexp
 from logsum.torch._logaddexp import logaddexp
@@ -11,6 +12,7 @@ from logsum.torch._scan import backward_scores, forward_scores, logZ, marginals,
 from logsum.torch._softmax import log_softmax, softmax
 
 __all__ = [
+    "attention",
     "backward_scores",
     "ctc_align",
     "ctc_decode",

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 from torch.nn import Parameter
+from torch.utils._python_dispatch import _disable_current_modes
 
 Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
 Arguments: TypeAlias = tuple[Any, ...]
@@ -40,11 +41,13 @@ def _plain_keys() -> frozenset[int]:
     """The dispatch keys of tensors that are only memory, as numbers.
 
     One comparison tells them from all others: wrapped by a transform, fake, functional, meta,
-    lazily negated, all zero, sparse, of a subclass with a dispatch of its own.
+    lazily negated, all zero, sparse, of a subclass with a dispatch of its own. This module may be
+    imported within a transform or a mode, which would wrap what is made here.
     """
-    with torch.inference_mode():
-        inference = torch.empty(0, device="cpu")
-    ordinary = torch.empty(0, device="cpu")
+    with _disable_current_modes(), torch._C._DisableFuncTorch():  # type: ignore[attr-defined]
+        with torch.inference_mode():
+            inference = torch.empty(0, device="cpu")
+        ordinary = torch.empty(0, device="cpu")
     return frozenset(_dispatch_keys(tensor).raw_repr() for tensor in (ordinary, inference))
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from logsum.tour._model import Chapter
 from logsum.tour.chapters import (
+    _attention,
     _calibration,
     _ctc,
     _density,
     _digits,
     _logsumexp,
     _matmul,
+    _recall,
     _reduce,
     _scan,
     _speed,
+    _transformer,
     _transport,
 )
 
@@ -31,6 +34,9 @@ CHAPTERS: dict[str, Chapter] = {
     "density": _density,
     "scan": _scan,
     "ctc": _ctc,
+    "attention": _attention,
+    "recall": _recall,
+    "transformer": _transformer,
 }
 
 __all__ = ["CHAPTERS"]

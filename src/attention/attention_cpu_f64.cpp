@@ -1,0 +1,38 @@
+// The forward pass in double, compiled once for each CPU target.
+#include "core/highway.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "attention/attention_cpu_f64.cpp"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#include "hwy/highway.h"
+#include "attention/forward-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum::attend::HWY_NAMESPACE {
+namespace {
+
+const ForwardTable<double>* TableOfTarget() {
+  static constexpr ForwardTable<double> table = {
+      .attend = AttendBlock<double>, .merge = MergePanel<double>, .memory = MemoryOfBlock<double>};
+  return &table;
+}
+
+}  // namespace
+}  // namespace logsum::attend::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "core/target.hpp"
+
+namespace logsum::attend {
+
+HWY_EXPORT(TableOfTarget);
+
+template <>
+const ForwardTable<double>& ForwardKernels<double>() {
+  EnsureTarget();
+  return *HWY_DYNAMIC_DISPATCH(TableOfTarget)();
+}
+
+}  // namespace logsum::attend
+#endif

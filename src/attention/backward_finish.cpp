@@ -1,0 +1,93 @@
+#include "attention/backward_finish.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/compensated.hpp"
+#include "core/parallel.hpp"
+
+namespace logsum::attend {
+namespace {
+
+template <int kAxes>
+void Write(const View<kAxes>& array, const std::array<std::int64_t, kAxes>& index, double value) {
+  std::int64_t at = 0;
+  for (std::size_t axis = 0; axis < index.size(); ++axis) at += index[axis] * array.strides[axis];
+  VisitFloating(array.dtype, [&](auto storage) {
+    using Storage = decltype(storage);
+    static_cast<Storage*>(array.data)[at] = FromDouble<Storage>(value);
+  });
+}
+
+// Of a row's sink: exp(sink - lse), or its share of infinite ones.
+template <class Real>
+double SinkProbability(double sink, double lse, Real share) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (sink == -kInfinity || lse == -kInfinity) return 0;
+  if (lse == kInfinity) return sink == kInfinity ? static_cast<double>(share) : 0;
+  return sink > lse ? 1 : std::exp(sink - lse);
+}
+
+}  // namespace
+
+template <class Real>
+void FinishSinks(const Problem& problem, const Gradients& gradients, const Real* delta,
+                 const Real* share, Context context) {
+  ParallelFor(problem.heads, context.threads, [&](std::int64_t head) {
+    const double sink = ElementOf(problem.sinks, {head});
+    CompensatedSum sum;
+    for (std::int64_t batch = 0; batch < problem.batch; ++batch) {
+      const std::int64_t first = (batch * problem.heads + head) * problem.queries;
+      for (std::int64_t i = 0; i < problem.queries; ++i) {
+        const double lse = ElementOf(problem.lse, {batch, head, i});
+        const double p = SinkProbability(sink, lse, share[first + i]);
+        if (p != 0) sum.Add(-p * static_cast<double>(delta[first + i]));
+      }
+    }
+    Write(gradients.sinks, {head}, sum.Value());
+  });
+}
+
+template <class Real>
+void FinishBias(const Problem& problem, const Gradients& gradients, BiasSums kind,
+                const Compensated<Real>& sums, Context context) {
+  const View<4>& to = gradients.bias;
+  const bool by_keys = kind == BiasSums::keys;
+  const std::int64_t size = by_keys ? problem.keys : problem.queries;
+  // Axes that the bias repeats are summed, the others walked.
+  const bool sums_batch = to.strides[0] == 0, sums_head = to.strides[1] == 0;
+  const bool sums_all = to.strides[by_keys ? 3 : 2] == 0;
+  const std::int64_t batches = sums_batch ? std::min<std::int64_t>(problem.batch, 1) : problem.batch;
+  const std::int64_t heads = sums_head ? std::min<std::int64_t>(problem.heads, 1) : problem.heads;
+  constexpr std::int64_t kRun = 256;
+  const std::int64_t runs = sums_all ? 1 : (size + kRun - 1) / kRun;
+  ParallelFor(batches * heads * runs, context.threads, [&](std::int64_t task) {
+    const std::int64_t batch = task / (heads * runs), head = task / runs % heads;
+    const std::int64_t begin = sums_all ? 0 : task % runs * kRun;
+    const std::int64_t end = sums_all ? 1 : std::min(begin + kRun, size);
+    for (std::int64_t x = begin; x < end; ++x) {
+      CompensatedSum sum;
+      for (std::int64_t b = batch; b < (sums_batch ? problem.batch : batch + 1); ++b) {
+        for (std::int64_t h = head; h < (sums_head ? problem.heads : head + 1); ++h) {
+          const std::int64_t first = (b * problem.heads + h) * size;
+          for (std::int64_t y = x; y < (sums_all ? size : x + 1); ++y) {
+            sum.Add(static_cast<double>(sums.high[first + y]));
+            sum.Add(static_cast<double>(sums.low[first + y]));
+          }
+        }
+      }
+      const std::int64_t query = by_keys ? 0 : x, key = by_keys ? x : 0;
+      Write(to, {batch, head, query, key}, sum.Value());
+    }
+  });
+}
+
+template void FinishSinks(const Problem&, const Gradients&, const float*, const float*, Context);
+template void FinishSinks(const Problem&, const Gradients&, const double*, const double*, Context);
+template void FinishBias(const Problem&, const Gradients&, BiasSums, const Compensated<float>&,
+                         Context);
+template void FinishBias(const Problem&, const Gradients&, BiasSums, const Compensated<double>&,
+                         Context);
+
+}  // namespace logsum::attend

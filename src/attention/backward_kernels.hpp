@@ -1,0 +1,75 @@
+// The kernels of the backward pass, one table for each real type arithmetic is done in.
+#pragma once
+#include <cstdint>
+
+#include "attention/backward.hpp"
+#include "attention/backward_plan.hpp"
+#include "attention/problem.hpp"
+
+namespace logsum::attend {
+
+class ScoreGradient;
+
+// Rows of one head that a gradient is written or added to.
+struct Target {
+  void* data = nullptr;  // null: not wanted
+  DType dtype = DType::f32;
+  std::int64_t row_stride = 0, stride = 0;
+  std::uint8_t* written = nullptr;  // whether the group of a cell holds a sum already
+};
+
+// A sum that keeps what it rounds off.
+template <class Real>
+struct Compensated {
+  Real *high = nullptr, *low = nullptr;
+};
+
+// A cell of one (batch, key head).
+template <class Real>
+struct Cell {
+  const Problem& problem;
+  const Gradients& gradients;
+  const BackwardPlan& plan;
+  ScoreGradient* score;       // null: no score formula
+  int slot;                   // of the score's sums
+  std::int64_t score_elements;  // of the formula's scratch
+  const Real *delta, *share;  // (batch, head, query): PrepareRows
+  std::int64_t batch, kv_head;
+  Extent queries, keys;
+  const Target* q;           // one for each query head of the key head
+  Target k, v;
+  Real* pairs;               // sums of a bias's pairs: plan.pair_interval
+  std::int64_t pairs_head;   // the first query head that they are of
+  Compensated<Real> vector;  // BiasSums::keys or queries: (batch, head, key or query)
+  std::byte* memory;
+};
+
+// Rows of one head before its cells: delta = sum of grad_out out - grad_lse, and where the lse is
+// +inf, share = one over the number of scores that are.
+template <class Real>
+struct RowsTask {
+  const Problem& problem;
+  const Gradients& gradients;
+  std::int64_t batch, head;
+  Extent rows;
+  Real *delta, *share;  // (batch, head, query)
+  std::int64_t score_elements;
+  std::byte* memory;
+};
+
+template <class Real>
+struct BackwardKernels {
+  // Bytes of Cell::memory, which does for RowsTask::memory too.
+  std::int64_t (*bytes)(const Problem&, const BackwardPlan&, std::int64_t score_elements);
+  void (*prepare)(const RowsTask<Real>&);
+  void (*run)(const Cell<Real>&);
+  // Rows of a target = the sums of those rows of `copies` arrays, contiguous and of `dim` elements
+  // each; no copies: zeros.
+  void (*gather)(const Real* const* sums, std::int64_t copies, std::int64_t first,
+                 std::int64_t count, std::int64_t dim, const Target& to);
+};
+
+template <class Real>
+const BackwardKernels<Real>& KernelsOfBackward();
+
+}  // namespace logsum::attend

@@ -1,0 +1,275 @@
+// The forward pass: a block of panels of queries against a part of the keys, tile by tile.
+//
+// A tile's scores are a product with queries in lanes; its exponentials, where they lie, are the
+// left operand of the product with the values, whose chains of kChain keys are added plainly in L1
+// over kBlockKeys keys and from there by compensated addition. So a sum over keys has the error of
+// a short one, and the tile never leaves L1.
+#if defined(LOGSUM_ATTENTION_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LOGSUM_ATTENTION_FORWARD_INL_H_
+#undef LOGSUM_ATTENTION_FORWARD_INL_H_
+#else
+#define LOGSUM_ATTENTION_FORWARD_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "attention/finish-inl.h"
+#include "attention/kernels.hpp"
+#include "attention/offsets-inl.h"
+#include "attention/plan.hpp"
+#include "attention/problem.hpp"
+#include "attention/region.hpp"
+#include "attention/scores-inl.h"
+#include "attention/softmax-inl.h"
+#include "attention/special-inl.h"
+#include "attention/stage-inl.h"
+#include "attention/tile.hpp"
+#include "gemm/product-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum::attend::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using gemm::HWY_NAMESPACE::Fold;
+using gemm::HWY_NAMESPACE::Product;
+using gemm::HWY_NAMESPACE::Step;
+
+// A task's memory, or, without memory, what it would take.
+template <class Real>
+class ForwardScratch {
+ public:
+  ForwardScratch(const Problem& problem, const ForwardPlan& plan, Real* memory)
+      : memory_(memory), dim(problem.dim), stride(RowStride<Real>(problem.value_dim)) {
+    key_stride = RowStride<Real>(problem.dim);
+    queries = Take(plan.block_panels * dim * kTileQueries);
+    keys = Take(ForwardPlan::kBlockKeys * key_stride);
+    values = Take(ForwardPlan::kBlockKeys * stride);
+    high = Take(plan.block_panels * kTileQueries * stride);
+    low = Take(plan.block_panels * kTileQueries * stride);
+    plain = Take(kTileQueries * stride);
+    scores = Take(kTileKeys * kTileQueries);
+    offsets = Take(kTileKeys * kTileQueries);
+    factors = Take(kTileQueries);
+    row = Take(std::max(key_stride, stride));
+    states = reinterpret_cast<RowState<Real>*>(
+        Take(plan.block_panels * static_cast<std::int64_t>(sizeof(RowState<Real>) / sizeof(Real))));
+    special.rows = reinterpret_cast<std::int16_t*>(Take(ForwardPlan::kBlockKeys));
+    formula = Take(FormulaScratch(problem));
+  }
+
+  std::int64_t Size() const { return size_; }
+
+ private:
+  Real* Take(std::int64_t count) {
+    constexpr std::int64_t kAlign = 128 / sizeof(Real);
+    const std::int64_t at = size_;
+    size_ += (count + kAlign - 1) / kAlign * kAlign;
+    return memory_ == nullptr ? nullptr : memory_ + at;
+  }
+
+  Real* const memory_;
+  std::int64_t size_ = 0;
+
+ public:
+  std::int64_t dim, stride, key_stride;
+  Real *queries, *keys, *values, *high, *low, *plain, *scores, *offsets, *factors, *row, *formula;
+  RowState<Real>* states;
+  SpecialRows special;
+};
+
+template <class Real>
+class ForwardBlock {
+ public:
+  explicit ForwardBlock(const ForwardTask<Real>& task)
+      : task_(task),
+        problem_(task.problem),
+        plan_(task.plan),
+        scratch_(task.problem, task.plan, task.memory),
+        columns_(RoundUp(problem_.value_dim, Lanes())),
+        keys_lie_well_(IsReadable<Real>(problem_.k, problem_.dim, problem_.dim)),
+        values_lie_well_(IsReadable<Real>(problem_.v, problem_.value_dim, columns_)) {
+    part_ = task.number % plan_.parts;
+    const std::int64_t block = task.number / plan_.parts;
+    kv_ = block / plan_.blocks;
+    first_panel_ = block % plan_.blocks * plan_.block_panels;
+    panels_ = std::min(plan_.block_panels, plan_.panels - first_panel_);
+  }
+
+  void Run() {
+    KeyRange range{problem_.keys, 0};
+    for (std::int64_t p = 0; p < panels_; ++p) {
+      Begin(p);
+      const KeyRange own = RangeOf(p, part_ * plan_.part_keys, (part_ + 1) * plan_.part_keys);
+      if (own.begin >= own.end) continue;
+      range.begin = std::min(range.begin, own.begin);
+      range.end = std::max(range.end, own.end);
+    }
+    end_ = range.end;
+    range.begin = range.begin / ForwardPlan::kBlockKeys * ForwardPlan::kBlockKeys;
+    for (std::int64_t key = range.begin; key < range.end; key += ForwardPlan::kBlockKeys) {
+      Stage(key, std::min(key + ForwardPlan::kBlockKeys, range.end));
+      for (std::int64_t p = 0; p < panels_; ++p) Attend(p, key);
+    }
+    for (std::int64_t p = 0; p < panels_; ++p) End(p);
+  }
+
+ private:
+  static std::int64_t Lanes() { return static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<Real>())); }
+  static std::int64_t RoundUp(std::int64_t count, std::int64_t to) {
+    return (count + to - 1) / to * to;
+  }
+
+  PanelPlace PlaceOf(std::int64_t p) const {
+    return PanelOf(problem_, plan_, kv_, first_panel_ + p);
+  }
+  Real* HighOf(std::int64_t p) const { return scratch_.high + p * kTileQueries * scratch_.stride; }
+  Real* LowOf(std::int64_t p) const { return scratch_.low + p * kTileQueries * scratch_.stride; }
+
+  KeyRange RangeOf(std::int64_t p, std::int64_t begin, std::int64_t end) const {
+    const PanelPlace place = PlaceOf(p);
+    const KeyRange range =
+        KeysOf(problem_, place.batch, place.query, place.query + place.queries);
+    return {std::max(range.begin, begin), std::min(range.end, end)};
+  }
+
+  void Begin(std::int64_t p) {
+    const PanelPlace place = PlaceOf(p);
+    CopyColumns(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim,
+                static_cast<Real>(problem_.scale),
+                scratch_.queries + p * scratch_.dim * kTileQueries);
+    scratch_.states[p].Clear();
+    std::fill_n(HighOf(p), kTileQueries * scratch_.stride, Real{0});
+    std::fill_n(LowOf(p), kTileQueries * scratch_.stride, Real{0});
+  }
+
+  void Stage(std::int64_t begin, std::int64_t end) {
+    const std::int64_t batch = kv_ / problem_.kv_heads, head = kv_ % problem_.kv_heads;
+    const int count = static_cast<int>(end - begin);
+    staged_ = begin;
+    if (keys_lie_well_) {
+      keys_ = RowOf<Real>(problem_.k, batch, head, begin);
+      key_stride_ = problem_.k.strides[2];
+    } else {
+      CopyRows(problem_.k, batch, head, begin, count, problem_.dim, scratch_.keys,
+               scratch_.key_stride);
+      keys_ = scratch_.keys;
+      key_stride_ = scratch_.key_stride;
+    }
+    if (values_lie_well_) {
+      values_ = RowOf<Real>(problem_.v, batch, head, begin);
+      value_stride_ = problem_.v.strides[2];
+      FindSpecialRows(values_, value_stride_, count, problem_.value_dim, scratch_.special);
+      if (scratch_.special.count == 0) return;
+    }
+    StageRows(problem_.v, batch, head, begin, count, count, problem_.value_dim, Real{1},
+              scratch_.values, scratch_.stride, scratch_.special);
+    values_ = scratch_.values;
+    value_stride_ = scratch_.stride;
+  }
+
+  // A panel's share of the keys and values after those in memory.
+  void PrefetchSlice(std::int64_t p, std::int64_t next) {
+    const std::int64_t batch = kv_ / problem_.kv_heads, head = kv_ % problem_.kv_heads;
+    const std::int64_t count = std::min(ForwardPlan::kBlockKeys, end_ - next);
+    if (count <= 0) return;
+    const std::int64_t from = next + p * count / panels_, to = next + (p + 1) * count / panels_;
+    PrefetchRows(problem_.k, batch, head, from, to, problem_.dim);
+    PrefetchRows(problem_.v, batch, head, from, to, problem_.value_dim);
+  }
+
+  // Panel p against the keys that are in memory.
+  void Attend(std::int64_t p, std::int64_t begin) {
+    const PanelPlace panel = PlaceOf(p);
+    const KeyRange range = RangeOf(p, begin, begin + ForwardPlan::kBlockKeys);
+    bool any = false;
+    PrefetchSlice(p, begin + ForwardPlan::kBlockKeys);
+    for (std::int64_t key = range.begin; key < range.end;) {
+      const std::int64_t end =
+          std::min(range.end, begin + RoundUp(key + 1 - begin, std::int64_t{kTileKeys}));
+      const TilePlace place{panel.batch, panel.head,    panel.query,
+                            key,         panel.queries, static_cast<int>(end - key)};
+      if (AttendTile(p, place, any)) any = true;
+      key = end;
+    }
+    if (any) {
+      Fold(scratch_.plain, std::int64_t{panel.queries}, columns_, scratch_.stride,
+           static_cast<const Real*>(nullptr), HighOf(p), LowOf(p));
+    }
+  }
+
+  // Whether the tile has pairs; their terms are added to `plain`, which is written first unless
+  // `accumulate`.
+  bool AttendTile(std::int64_t p, const TilePlace& place, bool accumulate) {
+    const TileOffsets offsets = OffsetsOf(problem_, place, scratch_.offsets);
+    if (offsets.coverage == Coverage::none) return false;
+    Real* const scores = scratch_.scores;
+    const std::int64_t lanes =
+        std::min<std::int64_t>(RoundUp(place.queries, kAbreast * Lanes()), kTileQueries);
+    Product(keys_ + (place.key - staged_) * key_stride_, key_stride_, Step<1>(), std::int64_t{place.keys},
+            scratch_.queries + p * scratch_.dim * kTileQueries, std::int64_t{kTileQueries}, lanes,
+            scratch_.dim, scores, std::int64_t{kTileQueries}, false);
+    FinishScores(problem_, place, offsets.written ? scratch_.offsets : nullptr, scores,
+                 scratch_.formula);
+    RowState<Real>& state = scratch_.states[p];
+    if (RaiseReferences(scores, place.keys, place.queries, state, scratch_.factors)) {
+      ScaleSums(scratch_.factors, place.queries, scratch_.stride, HighOf(p));
+      ScaleSums(scratch_.factors, place.queries, scratch_.stride, LowOf(p));
+      if (accumulate) ScaleSums(scratch_.factors, place.queries, scratch_.stride, scratch_.plain);
+    }
+    Exponentials(scores, place.keys, place.queries, state);
+    Product(scores, Step<1>(), Step<kTileQueries>(), std::int64_t{place.queries},
+            values_ + (place.key - staged_) * value_stride_, value_stride_, columns_,
+            std::int64_t{place.keys}, scratch_.plain, scratch_.stride, accumulate);
+    if (scratch_.special.count > 0) {
+      AddSpecialValues(problem_.v, kv_ / problem_.kv_heads, kv_ % problem_.kv_heads, staged_,
+                       scratch_.special, place, scores, problem_.value_dim, scratch_.row,
+                       scratch_.plain, scratch_.stride);
+    }
+    return true;
+  }
+
+  void End(std::int64_t p) {
+    const PanelPlace place = PlaceOf(p);
+    const RowState<Real>& state = scratch_.states[p];
+    if (plan_.parts == 1) {
+      for (int i = 0; i < place.queries; ++i) {
+        FinishRow(problem_, place, i, state.reference[i],
+                  static_cast<double>(state.high[i]) + static_cast<double>(state.low[i]),
+                  HighOf(p) + i * scratch_.stride, LowOf(p) + i * scratch_.stride, scratch_.row);
+      }
+      return;
+    }
+    WritePartial(state, place.queries, HighOf(p), LowOf(p), scratch_.stride,
+                 PartialOf(task_, kv_ * plan_.panels + first_panel_ + p, part_));
+  }
+
+  const ForwardTask<Real>& task_;
+  const Problem& problem_;
+  const ForwardPlan& plan_;
+  ForwardScratch<Real> scratch_;
+  const std::int64_t columns_;  // of values, whole vectors
+  std::int64_t part_, kv_, first_panel_, panels_;
+  const bool keys_lie_well_, values_lie_well_;
+  // Keys and values at hand, from key `staged_` on.
+  const Real *keys_ = nullptr, *values_ = nullptr;
+  std::int64_t key_stride_ = 0, value_stride_ = 0, staged_ = 0;
+  std::int64_t end_ = 0;     // of the keys that the block visits
+};
+
+template <class Real>
+void AttendBlock(const ForwardTask<Real>& task) {
+  ForwardBlock<Real>(task).Run();
+}
+
+template <class Real>
+std::int64_t MemoryOfBlock(const Problem& problem, const ForwardPlan& plan) {
+  return ForwardScratch<Real>(problem, plan, nullptr).Size();
+}
+
+}  // namespace logsum::attend::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

@@ -1,0 +1,69 @@
+#include "attention/score.hpp"
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "attention/score_arrays.hpp"
+#include "attention/score_body.hpp"
+#include "attention/score_run.hpp"
+#include "core/errors.hpp"
+#include "core/text.hpp"
+
+namespace logsum::attend {
+namespace {
+
+// float32 counts up to 2^24, and so i, j, b, h and lengths.
+void CheckIndices(const std::array<std::int64_t, 4>& sizes, bool is_double) {
+  constexpr std::int64_t kExact = std::int64_t{1} << 24;
+  const std::int64_t largest = *std::ranges::max_element(sizes);
+  if (is_double || largest <= kExact) return;
+  ThrowInvalid("attention", "score",
+               "float64 arrays where an axis exceeds 2^24, which float32 cannot count",
+               Text("an axis of ", largest));
+}
+
+}  // namespace
+
+Score::Score(std::string_view formula, std::span<const std::string_view> names,
+             std::span<const Tensor> arrays, const Problem& problem)
+    : body_(std::make_unique<Body>()) {
+  if (names.size() != arrays.size()) {
+    ThrowInvalid("attention", "score_args", Text(names.size(), " arrays, one for each name"),
+                 Text(arrays.size()));
+  }
+  Body& body = *body_;
+  for (std::size_t k = 0; k < arrays.size(); ++k) {
+    const auto& sizes = arrays[k].shape;
+    body.shapes.push_back({std::string(names[k]), {sizes.begin(), sizes.end()}});
+    body.dtypes.push_back(arrays[k].dtype);
+    CheckScoreArray(body.shapes[k], arrays[k], problem);
+  }
+  const std::array<std::int64_t, 4> sizes = {problem.batch, problem.heads, problem.queries,
+                                             problem.keys};
+  CheckIndices(sizes, problem.is_double);
+  body.formula = ParseScore(formula, body.shapes, sizes);
+  for (const ArrayUse& use : body.formula.uses) {
+    body.views.push_back(ViewOf(use, arrays[static_cast<std::size_t>(use.array)]));
+  }
+  body.program = CompileScore(std::span(&body.formula.value, 1));
+  body.is_double = problem.is_double;
+}
+
+Score::~Score() = default;
+
+std::int64_t Score::ScratchElements() const {
+  return body_->is_double ? ScoreMemory<double>(body_->program)
+                          : ScoreMemory<float>(body_->program);
+}
+
+template <class Real>
+void EvaluateScore(const Problem& problem, const TilePlace& place, Real* scores, Real* scratch) {
+  ScoreRun<Real> run(problem.score->body().program, problem, place, scratch);
+  run.Run(scores, nullptr, scores, [](auto&&...) {});
+}
+
+template void EvaluateScore(const Problem&, const TilePlace&, float*, float*);
+template void EvaluateScore(const Problem&, const TilePlace&, double*, double*);
+
+}  // namespace logsum::attend

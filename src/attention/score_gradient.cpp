@@ -1,0 +1,178 @@
+#include "attention/score_gradient.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "attention/score_body.hpp"
+#include "attention/score_run.hpp"
+#include "attention/score_sums.hpp"
+#include "core/dtype.hpp"
+#include "core/parallel.hpp"
+#include "formula/differentiate.hpp"
+
+namespace logsum::attend {
+namespace {
+
+using formula::Expression;
+
+using Index = std::array<std::int64_t, 4>;
+
+// Calls visit(index, offset) for the elements of a tensor that have `first` on their first axis.
+template <class Visit>
+void ForEachElement(const Tensor& tensor, std::int64_t first, const Visit& visit) {
+  const std::size_t rank = tensor.shape.size();
+  Index index{};
+  std::int64_t offset = 0;
+  if (rank > 0) {
+    index[0] = first;
+    offset = first * tensor.strides[0];
+  }
+  while (true) {
+    visit(index, offset);
+    // The next one, last axis first; past the second axis there is none.
+    std::size_t axis = rank;
+    for (; axis > 1; --axis) {
+      offset += tensor.strides[axis - 1];
+      if (++index[axis - 1] < tensor.shape[axis - 1]) break;
+      offset -= tensor.strides[axis - 1] * tensor.shape[axis - 1];
+      index[axis - 1] = 0;
+    }
+    if (axis <= 1) return;
+  }
+}
+
+// Writes value_of(index) to every element.
+template <class ValueOf>
+void Write(const Tensor& tensor, const Context& context, const ValueOf& value_of) {
+  if (std::ranges::find(tensor.shape, 0) != tensor.shape.end()) return;
+  const std::int64_t count = tensor.shape.empty() ? 1 : tensor.shape[0];
+  VisitFloating(tensor.dtype, [&](auto storage) {
+    using Storage = decltype(storage);
+    ParallelFor(count, context.threads, [&](std::int64_t first) {
+      ForEachElement(tensor, first, [&](const Index& index, std::int64_t offset) {
+        static_cast<Storage*>(tensor.data)[offset] = FromDouble<Storage>(value_of(index));
+      });
+    });
+  });
+}
+
+}  // namespace
+
+struct ScoreGradient::Body {
+  const Problem* problem;
+  std::vector<Tensor> gradients;  // one for each array, or none
+  ScoreProgram program;           // of the gradients of uses, then of s
+  std::vector<UseSums> sums;      // one for each of those uses
+
+  bool IsWanted(int array) const {
+    const auto k = static_cast<std::size_t>(array);
+    return k < gradients.size() && gradients[k].data != nullptr;
+  }
+};
+
+ScoreGradient::ScoreGradient(const Problem& problem, std::span<const Tensor> gradients, int slots)
+    : body_(std::make_unique<Body>()) {
+  const Score::Body& score = problem.score->body();
+  const ScoreFormula& formula = score.formula;
+  Body& body = *body_;
+  body.problem = &problem;
+  body.gradients.assign(gradients.begin(), gradients.end());
+
+  formula::Builder builder;
+  builder.Adopt(formula.value);
+  const auto slot = [&](std::int64_t number) {
+    return builder.Variable(number, 1, formula::Dependence::ij);
+  };
+  // The gradient is a mask too: where it is 0 the pair takes no part.
+  const Expression incoming = slot(kGradientSlot);
+  std::vector<Expression> wanted;
+  std::vector<std::size_t> uses;
+  std::vector<int> count(score.shapes.size(), 0);  // of uses of each array
+  for (std::size_t k = 0; k < formula.uses.size(); ++k) {
+    const int array = formula.uses[k].array;
+    if (!body.IsWanted(array)) continue;
+    wanted.push_back(formula.variables[k]);
+    uses.push_back(k);
+    ++count[static_cast<std::size_t>(array)];
+  }
+  wanted.push_back(slot(kScoreSlot));
+  const formula::Root root[] = {{formula.value, incoming, incoming}};
+  std::vector<Expression> derivatives = formula::Gradient(builder, root, wanted);
+
+  const ScoreExtents extents{{problem.batch, problem.heads, problem.queries, problem.keys}, slots};
+  std::vector<Expression> values;
+  for (std::size_t k = 0; k < uses.size(); ++k) {
+    if (!derivatives[k]) continue;
+    const ArrayUse& use = formula.uses[uses[k]];
+    const auto array = static_cast<std::size_t>(use.array);
+    const bool is_alone = count[array] == 1;
+    values.push_back(derivatives[k]);
+    body.sums.emplace_back(use, extents, is_alone ? &body.gradients[array] : nullptr,
+                           problem.is_double);
+  }
+  values.push_back(derivatives.back() ? derivatives.back() : builder.Zero(1));
+  body.program = CompileScore(values);
+  for (const UseSums& sums : body.sums) {
+    if (!sums.IsDirect()) continue;
+    // Tiles without pairs are never pulled.
+    const Tensor& gradient = body.gradients[static_cast<std::size_t>(sums.use().array)];
+    Write(gradient, Context{.threads = 1}, [](const Index&) { return 0.0; });
+  }
+}
+
+ScoreGradient::~ScoreGradient() = default;
+
+std::int64_t ScoreGradient::ScratchElements() const {
+  const auto elements = [&]<class Real>(Real) {
+    return ScoreMemory<Real>(body_->program) + kScoreKeys * kTileQueries;
+  };
+  return body_->problem->is_double ? elements(double{}) : elements(float{});
+}
+
+bool ScoreGradient::SharesPairs() const {
+  return std::ranges::any_of(body_->sums, [](const UseSums& sums) { return sums.SharesPairs(); });
+}
+
+template <class Real>
+void ScoreGradient::Pull(const TilePlace& place, int slot, const Real* s, Real* grad,
+                         Real* scratch) {
+  Body& body = *body_;
+  Real* const tile = scratch + ScoreMemory<Real>(body.program);
+  ScoreRun<Real> run(body.program, *body.problem, place, scratch);
+  run.Run(s, grad, grad, [&](int k, const reduce::TileValue<Real>& value, int first, int keys) {
+    const bool is_tile = value.per_column && value.row == kTileQueries;
+    if (!is_tile) run.Copy(value, keys, tile);
+    body.sums[static_cast<std::size_t>(k)].Add(place, slot, first, keys,
+                                               is_tile ? value.data : tile);
+  });
+}
+
+template void ScoreGradient::Pull(const TilePlace&, int, const float*, float*, float*);
+template void ScoreGradient::Pull(const TilePlace&, int, const double*, double*, double*);
+
+void ScoreGradient::Finish(const Context& context) {
+  for (std::size_t k = 0; k < body_->gradients.size(); ++k) {
+    const auto array = static_cast<int>(k);
+    std::vector<const UseSums*> sums;
+    for (const UseSums& use : body_->sums) {
+      if (use.use().array == array) sums.push_back(&use);
+    }
+    if (!body_->IsWanted(array) || (sums.size() == 1 && sums[0]->IsDirect())) continue;
+    Write(body_->gradients[k], context, [&](const Index& index) {
+      double total = 0;
+      for (const UseSums* const use : sums) {
+        Index pair{};
+        for (std::size_t axis = 0; axis < use->use().axes.size(); ++axis) {
+          pair[use->use().axes[axis]] = index[axis];
+        }
+        total += use->At(pair);
+      }
+      return total;
+    });
+  }
+}
+
+}  // namespace logsum::attend

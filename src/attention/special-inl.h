@@ -1,0 +1,45 @@
+// Values that are not finite, added where their pairs take part.
+#if defined(LOGSUM_ATTENTION_SPECIAL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef LOGSUM_ATTENTION_SPECIAL_INL_H_
+#undef LOGSUM_ATTENTION_SPECIAL_INL_H_
+#else
+#define LOGSUM_ATTENTION_SPECIAL_INL_H_
+#endif
+
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <cstdint>
+
+#include "attention/problem.hpp"
+#include "attention/stage-inl.h"
+#include "attention/tile.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum::attend::HWY_NAMESPACE {
+
+// The terms that staging left out of out[i, :] += sum over j of p[j, i] v[j, :]. `special` numbers
+// rows from key `first` on. A p of 0 takes no part; a positive one, however small, does not change
+// an infinity or NaN. `row` has room for a row.
+template <class Real>
+void AddSpecialValues(const View<4>& v, std::int64_t batch, std::int64_t head, std::int64_t first,
+                      const SpecialRows& special, const TilePlace& place, const Real* p,
+                      std::int64_t dim, Real* row, Real* out, std::int64_t stride) {
+  for (int n = 0; n < special.count; ++n) {
+    const std::int64_t j = first + special.rows[n] - place.key;
+    if (j < 0 || j >= place.keys) continue;
+    ReadRow(v, batch, head, place.key + j, 0, dim, row);
+    for (int i = 0; i < place.queries; ++i) {
+      const Real share = p[j * kTileQueries + i];
+      if (share == Real{0}) continue;
+      for (std::int64_t c = 0; c < dim; ++c) {
+        out[i * stride + c] += std::isfinite(row[c]) ? share * row[c] : row[c];
+      }
+    }
+  }
+}
+
+}  // namespace logsum::attend::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

@@ -1,0 +1,281 @@
+// Gradients of attention against the reference: sizes, features, types, threads, special values.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "attention_case.hpp"
+#include "attention_problem.hpp"
+#include "attention_reference.hpp"
+#include "core/target.hpp"
+#include "each_target.hpp"
+
+namespace logsum::testing {
+namespace {
+
+// Roundings of a unit (attention_reference.hpp): three products' chains, that of a stored lse, and
+// exp's, each felt once.
+constexpr double kRoundings = 40;
+
+using Causal = AttentionOptions::Causal;
+
+template <class T>
+void Check(AttentionInput input, const std::vector<int>& order = {}) {
+  AttentionCase<T> work(std::move(input), order);
+  work.Run();
+  work.RunBackward();
+  work.CheckBackward(kRoundings);
+}
+
+AttentionInput Sized(std::int64_t queries, std::int64_t keys, std::int64_t dim,
+                     std::int64_t value_dim) {
+  AttentionInput input;
+  input.queries = queries;
+  input.keys = keys;
+  input.dim = dim;
+  input.value_dim = value_dim;
+  return input;
+}
+
+// Around the sizes of tiles, blocks and groups.
+TEST(AttentionBackward, QueriesAndKeys) {
+  std::mt19937 random(1);
+  for (const std::int64_t queries : {0, 1, 31, 32, 33, 64, 255, 256, 257, 385, 513}) {
+    for (const std::int64_t keys : {0, 1, 15, 127, 128, 129, 255, 256, 257, 513}) {
+      AttentionInput input = Sized(queries, keys, 5, 3);
+      FillNormal(random, input);
+      Check<float>(input);
+    }
+  }
+}
+
+TEST(AttentionBackward, Dimensions) {
+  std::mt19937 random(2);
+  for (const std::int64_t dim : {0, 1, 7, 15, 16, 17, 31, 32, 33, 64, 65, 96, 130}) {
+    for (const std::int64_t value_dim : {0, 1, 16, 17, 64, 80, 129}) {
+      AttentionInput input = Sized(40, 131, dim, value_dim);
+      FillNormal(random, input);
+      Check<float>(input);
+      Check<double>(input);
+    }
+  }
+}
+
+template <class T>
+class AttentionBackwardTyped : public ::testing::Test {};
+using Types = ::testing::Types<float, double, Half, BFloat16>;
+TYPED_TEST_SUITE(AttentionBackwardTyped, Types);
+
+TYPED_TEST(AttentionBackwardTyped, HeadsAndStrides) {
+  std::mt19937 random(3);
+  for (const std::int64_t kv_heads : {1, 2, 6}) {
+    AttentionInput input = Sized(70, 300, 20, 24);
+    input.batch = 2;
+    input.heads = 6;
+    input.kv_heads = kv_heads;
+    input.options.causal = Causal::bottom_right;
+    FillNormal(random, input);
+    Check<TypeParam>(input);
+    Check<TypeParam>(input, kRowsBeforeHeads);
+  }
+}
+
+TYPED_TEST(AttentionBackwardTyped, EveryShapeOfBias) {
+  std::mt19937 random(4);
+  for (unsigned axes = 0; axes < 16; ++axes) {
+    for (const std::int64_t queries : {150, 600}) {
+      AttentionInput input = Sized(queries, 290, 8, 8);
+      input.batch = 2;
+      input.heads = 4;
+      input.kv_heads = 2;
+      const auto size = [&](unsigned axis, std::int64_t all) {
+        return (axes >> axis & 1) != 0 ? all : 1;
+      };
+      Resize(input.bias, {size(0, 2), size(1, 4), size(2, queries), size(3, 290)});
+      FillNormal(random, input);
+      input.options.causal = axes % 3 == 0 ? Causal::top_left : Causal::none;
+      Check<TypeParam>(input);
+    }
+  }
+}
+
+// More heads than a chain of additions may be long.
+TYPED_TEST(AttentionBackwardTyped, BiasOfManyHeads) {
+  std::mt19937 random(5);
+  AttentionInput input = Sized(40, 140, 4, 4);
+  input.batch = 7;
+  input.heads = input.kv_heads = 10;
+  for (const std::array<std::int64_t, 4>& shape :
+       {std::array<std::int64_t, 4>{1, 1, 40, 140}, {1, 10, 40, 140}, {7, 1, 40, 140}}) {
+    Resize(input.bias, shape);
+    FillNormal(random, input);
+    Check<TypeParam>(input);
+  }
+}
+
+TYPED_TEST(AttentionBackwardTyped, Features) {
+  std::mt19937 random(6);
+  for (int n = 0; n < 60; ++n) {
+    AttentionInput input = Sized(1 + random() % 300, 1 + random() % 600, 1 + random() % 40,
+                                 1 + random() % 40);
+    input.batch = 1 + random() % 2;
+    input.kv_heads = 1 + random() % 2;
+    input.heads = input.kv_heads * (1 + random() % 3);
+    DrawRegion(random, input);
+    if (random() % 2 == 0) input.options.softcap = 2;
+    if (random() % 2 == 0) input.sinks.resize(static_cast<std::size_t>(input.heads));
+    const auto draw = [&](BroadcastValues& array) {
+      const auto size = [&](std::int64_t all) { return random() % 2 == 0 ? all : 1; };
+      Resize(array, {size(input.batch), size(input.heads), size(input.queries),
+                     size(input.keys)});
+    };
+    if (random() % 2 == 0) draw(input.mask);
+    if (random() % 2 == 0) draw(input.bias);
+    FillNormal(random, input);
+    if (random() % 2 == 0 && input.bias.IsThere()) {
+      for (double& value : input.bias.values) {
+        if (random() % 5 == 0) value = -std::numeric_limits<double>::infinity();
+      }
+    }
+    Check<TypeParam>(input, n % 2 == 0 ? std::vector<int>{} : kRowsBeforeHeads);
+  }
+}
+
+// Few queries against many keys, and the other way round: copies of sums (backward_plan.hpp).
+TYPED_TEST(AttentionBackwardTyped, LongAndShort) {
+  std::mt19937 random(7);
+  for (const auto& [queries, keys] : {std::array{3, 5000}, {300, 3000}, {5000, 3}, {3000, 300}}) {
+    for (const bool has_bias : {false, true}) {
+      AttentionInput input = Sized(queries, keys, 8, 12);
+      if (has_bias) Resize(input.bias, {1, 1, queries > keys ? queries : 1, keys});
+      input.sinks.resize(1);
+      FillNormal(random, input);
+      Check<TypeParam>(input);
+    }
+  }
+}
+
+std::vector<double> GradientsOf(AttentionCase<float>& work, int threads) {
+  work.RunBackward(threads);
+  std::vector<double> all;
+  for (const Array<float>* array :
+       {&work.grad_q, &work.grad_k, &work.grad_v, &work.grad_bias, &work.grad_sinks}) {
+    const std::vector<double> values = AttentionCase<float>::Values(*array);
+    all.insert(all.end(), values.begin(), values.end());
+  }
+  return all;
+}
+
+TEST(AttentionBackward, SameBitsForEveryThreadCount) {
+  std::mt19937 random(8);
+  for (int n = 0; n < 8; ++n) {
+    AttentionInput input = Sized(900, n % 2 == 0 ? 1100 : 300, 16, 16);
+    input.heads = 4;
+    input.kv_heads = 2;
+    input.options.causal = n % 3 == 0 ? Causal::bottom_right : Causal::none;
+    if (n % 4 == 1) input.options.window_left = 200;
+    if (n < 4) Resize(input.bias, {1, n == 0 ? 4 : 1, n == 1 ? 1 : 900, n == 2 ? 1 : input.keys});
+    input.sinks.resize(4);
+    FillNormal(random, input);
+    AttentionCase<float> work(input);
+    work.Run();
+    const std::vector<double> one = GradientsOf(work, 1);
+    for (const int threads : {2, 3, 8}) EXPECT_EQ(GradientsOf(work, threads), one);
+  }
+}
+
+TEST(AttentionBackward, EveryTarget) {
+  EnsureTarget();
+  OfEachTarget([] {
+    std::mt19937 random(9);
+    AttentionInput input = Sized(300, 400, 33, 17);
+    input.heads = 2;
+    input.options.softcap = 3;
+    Resize(input.bias, {1, 1, 300, 400});
+    FillNormal(random, input);
+    Check<float>(input);
+    Check<double>(input);
+    return 0;
+  });
+}
+
+// Sums of equal terms find what a chain of additions loses.
+TEST(AttentionBackward, ConstantsOverLongContexts) {
+  for (const auto& [queries, keys] : {std::array{5, 65536}, {65536, 5}}) {
+    AttentionInput input = Sized(queries, keys, 3, 2);
+    std::mt19937 random(10);
+    FillNormal(random, input);
+    for (auto* values : {&input.q, &input.k, &input.v}) {
+      for (std::size_t i = 0; i < values->size(); ++i) (*values)[i] = 0.1 + 0.3 * (i % 7 == 99);
+    }
+    AttentionCase<float> work(input);
+    for (std::int64_t i = 0; i < work.grad_out.Size(); ++i) work.grad_out.Set(i, 0.7);
+    for (std::int64_t i = 0; i < work.grad_lse.Size(); ++i) work.grad_lse.Set(i, 0.3);
+    work.Run();
+    work.RunBackward();
+    work.CheckBackward(12);
+  }
+}
+
+// What is excluded is never seen, be it in q, k, v or the gradient.
+TEST(AttentionBackward, NothingLeaksFromExcludedPairs) {
+  const double kNan = std::numeric_limits<double>::quiet_NaN();
+  std::mt19937 random(11);
+  AttentionInput input = Sized(70, 200, 6, 6);
+  Resize(input.mask, {1, 1, 70, 200});
+  FillNormal(random, input);
+  for (std::int64_t i = 0; i < 70; ++i) {
+    for (const std::int64_t j : {3, 130, 131}) {
+      input.mask.values[static_cast<std::size_t>(i * 200 + j)] = 0;
+    }
+  }
+  for (const std::int64_t j : {3, 130, 131}) {
+    for (std::int64_t c = 0; c < 6; ++c) {
+      input.k[static_cast<std::size_t>(j * 6 + c)] = kNan;
+      input.v[static_cast<std::size_t>(j * 6 + c)] = c % 2 == 0 ? kNan : INFINITY;
+    }
+  }
+  Check<float>(input);
+  Check<double>(input);
+}
+
+// A query that is not finite spoils its own row's gradient, and those of the keys it sees.
+TEST(AttentionBackward, NanReachesWhatItTakesPartIn) {
+  std::mt19937 random(12);
+  AttentionInput input = Sized(70, 200, 6, 6);
+  input.options.causal = Causal::top_left;
+  FillNormal(random, input);
+  input.q[40 * 6] = std::numeric_limits<double>::quiet_NaN();
+  AttentionCase<float> work(input);
+  work.Run();
+  work.RunBackward();
+  for (std::int64_t i = 0; i < 70; ++i) {
+    EXPECT_EQ(std::isnan(work.grad_q.Get(i * 6 + 1)), i == 40) << i;
+  }
+  for (std::int64_t j = 0; j < 200; ++j) {
+    EXPECT_EQ(std::isnan(work.grad_k.Get(j * 6 + 1)), j <= 40) << j;
+    EXPECT_EQ(std::isnan(work.grad_v.Get(j * 6 + 1)), j <= 40) << j;
+  }
+}
+
+// +inf dominates and is shared equally.
+TEST(AttentionBackward, InfiniteScores) {
+  std::mt19937 random(13);
+  AttentionInput input = Sized(70, 300, 6, 6);
+  Resize(input.bias, {1, 1, 70, 300});
+  input.sinks.resize(1);
+  FillNormal(random, input);
+  for (const std::size_t at : {5 * 300 + 7, 5 * 300 + 290, 5 * 300 + 100, 66 * 300 + 1}) {
+    input.bias.values[at] = std::numeric_limits<double>::infinity();
+  }
+  Check<float>(input);
+  input.sinks[0] = std::numeric_limits<double>::infinity();
+  Check<double>(input);
+}
+
+}  // namespace
+}  // namespace logsum::testing

@@ -1,0 +1,214 @@
+// Calls of attention and its gradient on arrays of any type, compared with the reference.
+#pragma once
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "array.hpp"
+#include "attention_problem.hpp"
+#include "attention_reference.hpp"
+#include "logsum/attention.hpp"
+#include "rounding.hpp"
+
+namespace logsum::testing {
+
+// Fills q, k and v, and whatever of bias, mask and sinks has got a size already. Scores have about
+// the standard deviation `sigma`.
+inline void FillNormal(std::mt19937& random, AttentionInput& input, double sigma = 1) {
+  std::normal_distribution<double> normal;
+  const auto fill = [&](std::vector<double>& values, std::int64_t count, double scale) {
+    values.resize(static_cast<std::size_t>(count));
+    for (double& value : values) value = scale * normal(random);
+  };
+  fill(input.q, input.batch * input.heads * input.queries * input.dim, sigma);
+  fill(input.k, input.batch * input.kv_heads * input.keys * input.dim, 1);
+  fill(input.v, input.batch * input.kv_heads * input.keys * input.value_dim, 1);
+  fill(input.bias.values, std::ssize(input.bias.values), sigma);
+  fill(input.sinks, std::ssize(input.sinks), sigma);
+  for (double& value : input.mask.values) value = static_cast<double>(random() % 4 != 0);
+}
+
+// Makes room for values that broadcast; FillNormal then fills them.
+inline void Resize(BroadcastValues& array, const std::array<std::int64_t, 4>& shape) {
+  array.shape = shape;
+  array.values.resize(static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]));
+}
+
+// In memory as (batch, row, head, component): what a transposed view is.
+inline const std::vector<int> kRowsBeforeHeads = {0, 2, 1, 3};
+
+template <class T>
+class AttentionCase {
+ public:
+  using Wide = WideOf<T>;
+
+  // Rounds the input to T. `order`: how the axes of q, k, v, out and their gradients lie in memory.
+  explicit AttentionCase(AttentionInput input, const std::vector<int>& order = {})
+      : input_(std::move(input)),
+        q({input_.batch, input_.heads, input_.queries, input_.dim}, order),
+        k({input_.batch, input_.kv_heads, input_.keys, input_.dim}, order),
+        v({input_.batch, input_.kv_heads, input_.keys, input_.value_dim}, order),
+        out({input_.batch, input_.heads, input_.queries, input_.value_dim}, order),
+        grad_out({input_.batch, input_.heads, input_.queries, input_.value_dim}, order),
+        grad_q({input_.batch, input_.heads, input_.queries, input_.dim}, order),
+        grad_k({input_.batch, input_.kv_heads, input_.keys, input_.dim}, order),
+        grad_v({input_.batch, input_.kv_heads, input_.keys, input_.value_dim}, order),
+        lse({input_.batch, input_.heads, input_.queries}),
+        grad_lse({input_.batch, input_.heads, input_.queries}),
+        mask(ShapeOf(input_.mask)),
+        bias(ShapeOf(input_.bias)),
+        grad_bias(ShapeOf(input_.bias)),
+        sinks({std::ssize(input_.sinks)}),
+        grad_sinks({std::ssize(input_.sinks)}),
+        lengths_q({std::ssize(input_.lengths_q)}),
+        lengths_k({std::ssize(input_.lengths_k)}) {
+    Round(input_.q, q);
+    Round(input_.k, k);
+    Round(input_.v, v);
+    Round(input_.mask.values, mask);
+    Round(input_.bias.values, bias);
+    Round(input_.sinks, sinks);
+    for (std::size_t b = 0; b < input_.lengths_q.size(); ++b) {
+      lengths_q.data()[b] = input_.lengths_q[b];
+      lengths_k.data()[b] = input_.lengths_k[b];
+    }
+    std::mt19937 random(17);
+    std::normal_distribution<double> normal;
+    grad_out.Fill([&] { return normal(random); });
+    grad_lse.Fill([&] { return normal(random); });
+  }
+
+  void Run(int threads = 0) {
+    Tensor q_view = q, k_view = k, v_view = v, out_view = out, lse_view = lse;
+    const Optional optional(*this);
+    attention(q_view, k_view, v_view, optional.arrays, out_view, lse_view, input_.options,
+              {.threads = threads});
+  }
+
+  // After Run, of what it gave.
+  void RunBackward(int threads = 0) {
+    Tensor gq = grad_q, gk = grad_k, gv = grad_v, gb = grad_bias, gs = grad_sinks;
+    const Tensor incoming = grad_lse;
+    AttentionGradients gradients;
+    gradients.q = &gq;
+    gradients.k = &gk;
+    gradients.v = &gv;
+    if (input_.bias.IsThere()) gradients.bias = &gb;
+    if (!input_.sinks.empty()) gradients.sinks = &gs;
+    gradients.score_args = grad_score_args;
+    const Optional optional(*this);
+    attention_backward(grad_out, &incoming, q, k, v, optional.arrays, out, lse, gradients,
+                       input_.options, {.threads = threads});
+  }
+
+  // Whether all results are within `multiple` roundings of the reference; half types round results
+  // once more.
+  void Check(double multiple) {
+    SCOPED_TRACE(Describe(input_));
+    CheckValues("out", Reference().out, out, multiple);
+    CheckValues("lse", Reference().lse, lse, multiple);
+  }
+  // A gradient is that of the stored `out`, which half types have rounded.
+  void CheckBackward(double multiple) {
+    SCOPED_TRACE(Describe(input_));
+    AttentionReference reference = Reference();
+    if constexpr (sizeof(T) == sizeof(Half)) reference.out.value = Values(out);
+    reference.Differentiate(Values(grad_out), Values(grad_lse));
+    CheckValues("grad q", reference.grad_q, grad_q, multiple);
+    CheckValues("grad k", reference.grad_k, grad_k, multiple);
+    CheckValues("grad v", reference.grad_v, grad_v, multiple);
+    CheckValues("grad bias", reference.grad_bias, grad_bias, multiple);
+    CheckValues("grad sinks", reference.grad_sinks, grad_sinks, multiple);
+  }
+
+  AttentionReference& Reference() {
+    if (!reference_) reference_.emplace(input_);
+    return *reference_;
+  }
+  const AttentionInput& input() const { return input_; }
+
+  template <class U>
+  static std::vector<double> Values(const Array<U>& array) {
+    std::vector<double> values(static_cast<std::size_t>(array.Size()));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = array.Get(static_cast<std::int64_t>(i));
+    }
+    return values;
+  }
+
+ private:
+  AttentionInput input_;
+  std::optional<AttentionReference> reference_;
+
+ public:
+  Array<T> q, k, v, out, grad_out, grad_q, grad_k, grad_v;
+  Array<Wide> lse, grad_lse;
+  Array<bool> mask;
+  Array<T> bias, grad_bias, sinks, grad_sinks;
+  Array<std::int64_t> lengths_q, lengths_k;
+  // The arrays that options.score names, and where their gradients go: none or one for each.
+  std::vector<Tensor> score_args, grad_score_args;
+  std::vector<std::string_view> score_names;
+
+ private:
+  // The arrays that are there.
+  struct Optional {
+    Tensor mask, bias, sinks, lengths_q, lengths_k;
+    AttentionArrays arrays;
+
+    explicit Optional(AttentionCase& from)
+        : mask(from.mask),
+          bias(from.bias),
+          sinks(from.sinks),
+          lengths_q(from.lengths_q),
+          lengths_k(from.lengths_k) {
+      if (from.input_.mask.IsThere()) arrays.mask = &mask;
+      if (from.input_.bias.IsThere()) arrays.bias = &bias;
+      if (!from.input_.sinks.empty()) arrays.sinks = &sinks;
+      if (!from.input_.lengths_q.empty()) arrays.lengths_q = &lengths_q;
+      if (!from.input_.lengths_k.empty()) arrays.lengths_k = &lengths_k;
+      arrays.score_args = from.score_args;
+      arrays.score_names = from.score_names;
+    }
+    Optional(const Optional&) = delete;
+    Optional& operator=(const Optional&) = delete;
+  };
+
+  static std::vector<std::int64_t> ShapeOf(const BroadcastValues& values) {
+    if (!values.IsThere()) return {0};
+    return {values.shape.begin(), values.shape.end()};
+  }
+  template <class U>
+  static void Round(std::vector<double>& values, Array<U>& array) {
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      array.Set(static_cast<std::int64_t>(i), values[i]);
+    }
+    values = Values(array);
+  }
+  template <class U>
+  static void CheckValues(const char* name, const JudgedValues& expected, const Array<U>& got,
+                          double multiple) {
+    ASSERT_EQ(std::ssize(expected.value), got.Size()) << name;
+    for (std::int64_t i = 0; i < got.Size(); ++i) {
+      const double want = expected.value[static_cast<std::size_t>(i)], value = got.Get(i);
+      const double unit = expected.unit[static_cast<std::size_t>(i)];
+      if (std::isnan(want) && std::isnan(value)) continue;
+      if (std::isfinite(want) && std::isfinite(unit)) {
+        const double tolerance = multiple * kRoundoff<T> * unit + HalfUlp<U>(want);
+        ASSERT_NEAR(value, want, tolerance) << name << " at " << i;
+      } else {
+        ASSERT_EQ(value, want) << name << " at " << i;
+      }
+    }
+  }
+};
+
+}  // namespace logsum::testing

@@ -1,0 +1,149 @@
+"""Every wrong argument of attention: the kind of error, and that it names what is wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import logsum
+from tensors import needs_torch, torch
+
+Case = tuple[Callable[[], Any], type[Exception], str]
+
+# Batch 2, heads 4 and 2, 3 queries, 5 keys, 6 components and 7 of a value.
+Q, K, V = np.zeros((2, 4, 3, 6)), np.zeros((2, 2, 5, 6)), np.zeros((2, 2, 5, 7))
+MASK, BIAS, SINKS = np.ones((5,), bool), np.zeros((4, 3, 5)), np.zeros(4)
+LENGTHS = np.array([3, 2])
+
+
+def made(q: Any = Q, k: Any = K, v: Any = V, **options: Any) -> Any:
+    return logsum.attention(q, k, v, **options)
+
+
+def scored(score: Any, **arrays: Any) -> Any:
+    return made(score=score, score_args=arrays)
+
+
+ROWS: dict[str, Case] = {
+    "q list": (lambda: made([[1.0]]), TypeError, "q: expected .* got list"),
+    "q int": (lambda: made(Q.astype(int)), TypeError, "q: expected .*float64, got int64"),
+    "q axes": (lambda: made(Q[0]), ValueError, r"q: expected .*\(B, Hq, M, D\), got \(4, 3, 6\)"),
+    "q heads": (lambda: made(Q[:, :3]), ValueError, "q: expected a multiple of k's 2 .* got 3"),
+    "k dtype": (lambda: made(k=K.astype("f4")), TypeError, "k: expected q's dtype float64, got fl"),
+    "k dim": (lambda: made(k=K[..., :5]), ValueError, r"k: expected .*D = 6.* got \(2, 2, 5, 5\)"),
+    "k batch": (lambda: made(k=K[:1]), ValueError, r"k: expected .*B = 2.* got \(1, 2, 5, 6\)"),
+    "no heads": (lambda: made(k=K[:, :0], v=V[:, :0]), ValueError, "q: expected .* got 4"),
+    "v heads": (lambda: made(v=V[:, :1]), ValueError, r"v: expected .* got \(2, 1, 5, 7\)"),
+    "v keys": (lambda: made(v=V[:, :, :4]), ValueError, r"v: expected .* got \(2, 2, 4, 7\)"),
+    "v dtype": (lambda: made(v=V.astype("f2")), TypeError, "v: expected q's dtype .* got float16"),
+}
+
+ARRAYS: dict[str, Case] = {
+    "mask dtype": (lambda: made(mask=MASK.astype(float)), TypeError, "mask: expected .* got fl"),
+    "mask": (lambda: made(mask=MASK[:4]), ValueError, r"mask: .*\(2, 4, 3, 5\), got \(4,\)"),
+    "mask axes": (
+        lambda: made(mask=MASK.reshape(1, 1, 1, 1, 5)),
+        ValueError,
+        r"mask: .*broadcasts to \(2, 4, 3, 5\), got \(1, 1, 1, 1, 5\)",
+    ),
+    "bias": (lambda: made(bias=BIAS[:3]), ValueError, r"bias: .*\(2, 4, 3, 5\), got \(3, 3, 5\)"),
+    "bias dtype": (lambda: made(bias=BIAS.astype("f4")), TypeError, "bias: expected q's dtype"),
+    "bias bool": (lambda: made(bias=BIAS != 0), TypeError, "bias: expected .* got bool"),
+    "sinks": (lambda: made(sinks=SINKS[:3]), ValueError, r"sinks: expected shape \(4,\), got \(3"),
+    "sinks int": (lambda: made(sinks=np.zeros(4, int)), TypeError, "sinks: expected .* got int64"),
+    "lengths_q": (
+        lambda: made(lengths_q=LENGTHS + 1),
+        ValueError,
+        r"lengths_q: expected lengths in \[0, 3\], got 4 at 0",
+    ),
+    "lengths_k": (
+        lambda: made(lengths_k=-LENGTHS),
+        ValueError,
+        r"lengths_k: expected lengths in \[0, 5\], got -3 at 0",
+    ),
+    "one length": (lambda: made(lengths_k=LENGTHS[:1]), ValueError, r"lengths_k: .*\(2,\), got"),
+    "float length": (lambda: made(lengths_q=LENGTHS * 1.0), TypeError, "lengths_q: expected .*int"),
+}
+
+OPTIONS: dict[str, Case] = {
+    "causal": (lambda: made(causal="lower"), ValueError, "causal: .*top-left.* got 'lower'"),
+    "causal int": (lambda: made(causal=1), ValueError, "causal: .* got 1"),
+    "window": (lambda: made(window=3), TypeError, "window: .*pair.* got int"),
+    "window of three": (lambda: made(window=(1, 2, 3)), ValueError, "window: .*pair"),
+    "window below": (lambda: made(window=(-2, 0)), ValueError, r"window: .*got \(-2, 0\)"),
+    "window float": (
+        lambda: made(window=(1.5, 0)),
+        TypeError,
+        "window: expected .*int.* got float",
+    ),
+    "scale": (lambda: made(scale=math.inf), ValueError, "scale: .*finite.* got inf"),
+    "scale text": (lambda: made(scale="1"), TypeError, "scale: expected a number, got str"),
+    "softcap": (lambda: made(softcap=0), ValueError, "softcap: .*positive.* got 0"),
+    "softcap nan": (lambda: made(softcap=math.nan), ValueError, "softcap: .*positive.* got nan"),
+}
+
+SCORES: dict[str, Case] = {
+    "score": (lambda: made(score=3), TypeError, "score: expected str.* got int"),
+    "blank": (lambda: made(score=" "), ValueError, "score: expected a formula"),
+    "no score": (lambda: made(score_args={"a": SINKS}), ValueError, "score_args: .* no score"),
+    "no dict": (
+        lambda: made(score="s", score_args=[SINKS]),
+        TypeError,
+        "score_args: .*dict.* got l",
+    ),
+    "name": (lambda: made(score="s", score_args={"a b": SINKS}), ValueError, "score_args: .*'a b'"),
+    "unknown name": (lambda: scored("s + slope(h)"), ValueError, "score.*slope"),
+    "not closed": (lambda: scored("s + slope(h", slope=SINKS), ValueError, r"score.*expected"),
+    "two axes": (lambda: scored("s + slope(h, i)", slope=SINKS), ValueError, "score.*slope"),
+    "wrong size": (lambda: scored("s + slope(b)", slope=SINKS), ValueError, "score.*slope.*4"),
+    "complex": (lambda: scored("s * a(h)", a=SINKS + 0j), TypeError, "score_args.*'a'.*complex128"),
+}
+
+
+def cases(*tables: dict[str, Case]) -> list[Any]:
+    return [pytest.param(*case, id=name) for table in tables for name, case in table.items()]
+
+
+@pytest.mark.parametrize(("call", "kind", "message"), cases(ROWS, ARRAYS, OPTIONS, SCORES))
+def test_errors(call: Callable[[], Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=f"(?s)^attention: {message}") as caught:
+        call()
+    assert "expected" in str(caught.value)
+
+
+def test_what_is_refused_nearly() -> None:
+    """The neighbours of bad input are good."""
+    made(mask=MASK, bias=BIAS, sinks=SINKS, lengths_q=LENGTHS, lengths_k=[5, 0], causal="top-left")
+    made(window=[-1, 0], scale=0, softcap=1e-3)
+    scored("s + slope(h) * Abs(i - j)", slope=SINKS)
+
+
+@needs_torch
+def test_tensors() -> None:
+    """Tensors beside arrays, of another dtype or kind: the same errors."""
+    q, k, v = (torch.from_numpy(a) for a in (Q, K, V))
+    table: list[Case] = [
+        (lambda: made(q, K, v), TypeError, "k: .*torch.Tensor.* got numpy.ndarray"),
+        (lambda: made(q, k.float(), v), TypeError, "k: expected .*float64, got torch.float32"),
+        (lambda: made(q, k, v.to_sparse()), TypeError, "v: expected a dense tensor"),
+        (lambda: made(q, k, v, bias=BIAS), TypeError, "bias: .*torch.Tensor.* got numpy.ndarray"),
+        (lambda: made(q, k, v, mask=q[0, 0, :, :5]), TypeError, "mask: expected .*bool"),
+        (lambda: made(q, k, v[:, :1]), ValueError, r"v: expected .* got \(2, 1, 5, 7\)"),
+        (
+            lambda: made(q, k, v, bias=torch.zeros(3, 4, dtype=q.dtype)),
+            ValueError,
+            r"bias: .*\(2, 4, 3, 5\), got \(3, 4\)",
+        ),
+        (
+            lambda: made(q, k, v, lengths_k=torch.tensor([9, 1])),
+            ValueError,
+            r"lengths_k: .*\[0, 5\], got 9 at 0",
+        ),
+    ]
+    for call, kind, message in table:
+        with pytest.raises(kind, match=f"^attention: {message}"):
+            call()
