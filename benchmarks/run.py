@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-OPERATIONS = ("logsumexp", "matmul", "scan", "ctc", "reduce")
+OPERATIONS = ("logsumexp", "matmul", "scan", "ctc", "reduce", "attention")
 _BUSY = 0.3  # running programs a core, from which on times mean little
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -3,8 +3,8 @@
 //   P^T = exp(S^T - lse)     dv += P^T dO      dS^T = P^T (v dO^T - delta)
 //   dk += dS^T q             dq += dS k
 //
-// Chains of additions: 32 pairs in registers, the tiles of a block of queries plainly (dk, dv) or of
-// kFold tiles of keys (dq), then compensated over the cell, then one addition a cell.
+// Chains of additions: 32 pairs in registers, the tiles of a block of queries plainly (dk, dv) or
+// of kFold tiles of keys (dq), then compensated over the cell, then one addition a cell.
 #if defined(LOGSUM_ATTENTION_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGSUM_ATTENTION_BACKWARD_INL_H_
 #undef LOGSUM_ATTENTION_BACKWARD_INL_H_
@@ -35,25 +35,22 @@ namespace logsum::attend::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Tiles of keys, four chunks each, that are added plainly to dq.
-inline constexpr int kFold = 8;
-
 template <class Real>
 class CellRunner {
  public:
   explicit CellRunner(const Cell<Real>& cell)
       : cell_(cell),
         problem_(cell.problem),
-        memory_(cell.problem, cell.plan.keys.group, cell.score_elements, Carve(cell.memory)),
+        memory_(cell.problem, &cell.plan, cell.score_elements, Carve(cell.memory)),
         to_q_(cell.q[0].data != nullptr),
         to_k_(cell.k.data != nullptr),
         to_v_(cell.v.data != nullptr),
         has_grads_(to_q_ || to_k_ || cell.plan.bias != BiasSums::none || cell.score != nullptr) {}
 
   void Run() {
-    const std::int64_t keys = cell_.keys.Size();
-    if (to_k_) Clear(memory_.dk_high, memory_.dk_low, keys * memory_.stride);
-    if (to_v_) Clear(memory_.dv_high, memory_.dv_low, keys * memory_.value_stride);
+    const std::int64_t tiles = (cell_.keys.Size() + kKeys - 1) / kKeys;
+    std::fill_n(memory_.has_tile, tiles, std::uint8_t{0});
+    std::fill_n(memory_.is_staged, tiles, std::uint8_t{0});
     for (std::int64_t member = 0; member < problem_.group; ++member) {
       head_ = cell_.kv_head * problem_.group + member;
       target_ = cell_.q[member];
@@ -64,6 +61,7 @@ class CellRunner {
       pairs.Finish();
     }
     if (!has_keys_) return;
+    ClearRest();
     if (to_k_) {
       Write(cell_.k, cell_.keys, problem_.dim, memory_.dk_high, memory_.dk_low, memory_.stride,
             Real{1});
@@ -75,9 +73,19 @@ class CellRunner {
   }
 
  private:
-  static void Clear(Real* high, Real* low, std::int64_t count) {
-    std::fill_n(high, count, Real{0});
-    std::fill_n(low, count, Real{0});
+  // Sums of keys that no tile reached.
+  void ClearRest() {
+    for (std::int64_t row = 0, tile = 0; row < cell_.keys.Size(); row += kKeys, ++tile) {
+      if (memory_.has_tile[tile] != 0) continue;
+      const std::int64_t rows = std::min<std::int64_t>(kKeys, cell_.keys.Size() - row);
+      const auto clear = [&](Real* sums, std::int64_t stride) {
+        if (sums != nullptr) std::fill_n(sums + row * stride, rows * stride, Real{0});
+      };
+      clear(memory_.dk_high, memory_.stride);
+      clear(memory_.dk_low, memory_.stride);
+      clear(memory_.dv_high, memory_.value_stride);
+      clear(memory_.dv_low, memory_.value_stride);
+    }
   }
   static void Write(const Target& to, Extent rows, std::int64_t dim, Real* high, const Real* low,
                     std::int64_t stride, Real factor) {
@@ -89,8 +97,7 @@ class CellRunner {
   // A query head. Whether a pair took part.
   bool RunHead(bool adds_bias) {
     const bool add = to_q_ && *target_.written != 0;
-    const KeyRange range =
-        KeysOf(problem_, cell_.batch, cell_.queries.begin, cell_.queries.end);
+    const KeyRange range = KeysOf(problem_, cell_.batch, cell_.queries.begin, cell_.queries.end);
     const bool is_empty = range.begin >= cell_.keys.end || range.end <= cell_.keys.begin;
     if (is_empty && (!SumsPairs() || adds_bias)) return false;
     bool any = false;
@@ -101,15 +108,17 @@ class CellRunner {
       any |= has_pairs;
       if (!to_q_ || (!has_pairs && add)) continue;
       // A group is written whole, or not at all.
-      if (!has_pairs) Clear(memory_.dq_high, memory_.dq_low, queries.Size() * memory_.stride);
-      WriteSums(target_, queries.begin, queries.Size(), problem_.dim, memory_.dq_high,
-                memory_.dq_low, memory_.stride, static_cast<Real>(problem_.scale), add);
+      if (!has_pairs) std::fill_n(memory_.dq, queries.Size() * memory_.stride, Real{0});
+      const bool is_folded = has_pairs && has_folded_;
+      WriteSums(target_, queries.begin, queries.Size(), problem_.dim,
+                is_folded ? memory_.dq_high : memory_.dq, is_folded ? memory_.dq_low : nullptr,
+                memory_.stride, static_cast<Real>(problem_.scale), add);
     }
     if (to_q_ && any) *target_.written = 1;
     return any;
   }
 
-  // Leaves dq in dq_high and dq_low. Whether a pair took part.
+  // Leaves dq in memory_.dq, or in dq_high and dq_low if has_folded_. Whether a pair took part.
   bool RunBlock(Extent queries, bool adds_bias) {
     const KeyRange range = KeysOf(problem_, cell_.batch, queries.begin, queries.end);
     // A bias's gradient is written wherever it is, zeros too.
@@ -121,41 +130,43 @@ class CellRunner {
     StageGradients(problem_, cell_.gradients.grad_out, cell_.batch, head_, queries, cell_.delta,
                    cell_.share, memory_);
     const std::int64_t rows = WholePanels(queries.Size()) * kTileQueries;
-    if (to_q_) {
-      std::fill_n(memory_.dq, rows * memory_.stride, Real{0});
-      Clear(memory_.dq_high, memory_.dq_low, rows * memory_.stride);
-    }
-    const std::int64_t first =
-        cell_.keys.begin + (keys.begin - cell_.keys.begin) / kKeys * kKeys;
+    if (to_q_) std::fill_n(memory_.dq, rows * memory_.stride, Real{0});
+    has_folded_ = false;
+    const std::int64_t first = cell_.keys.begin + (keys.begin - cell_.keys.begin) / kKeys * kKeys;
     bool any = false;
     int unfolded = 0;
     for (std::int64_t key = first; key < keys.end; key += kKeys) {
-      const int count =
-          static_cast<int>(std::min<std::int64_t>(kKeys, cell_.keys.end - key));
+      const int count = static_cast<int>(std::min<std::int64_t>(kKeys, cell_.keys.end - key));
+      if (to_q_ && unfolded == kFold) FoldQueries(rows, unfolded);
       if (!RunKeys(queries, key, count, adds_bias)) continue;
       any = true;
-      if (to_q_ && ++unfolded == kFold) FoldQueries(rows, unfolded);
+      ++unfolded;
     }
-    if (!any) return false;
-    if (to_q_) FoldQueries(rows, unfolded);
-    return true;
+    if (to_q_ && has_folded_) FoldQueries(rows, unfolded);
+    return any;
   }
 
   void FoldQueries(std::int64_t rows, int& unfolded) {
-    if (unfolded == 0) return;
-    gemm::HWY_NAMESPACE::Fold<Real>(memory_.dq, rows, memory_.columns, memory_.stride, nullptr,
-                                    memory_.dq_high, memory_.dq_low);
+    AddSums(memory_.dq, rows, memory_.columns, memory_.stride, !has_folded_, memory_.dq_high,
+            memory_.dq_low);
     std::fill_n(memory_.dq, rows * memory_.stride, Real{0});
+    has_folded_ = true;
     unfolded = 0;
   }
 
   // A block of queries against a tile's keys. Whether a pair took part.
   bool RunKeys(Extent queries, std::int64_t key, int keys, bool adds_bias) {
     bool any = false;
+    const std::int64_t row = key - cell_.keys.begin, tile = row / kKeys;
+    memory_.SetTile(row);
     for (std::int64_t lane = 0; lane < queries.Size(); lane += kTileQueries) {
       const TilePlace place{
-          cell_.batch, head_, queries.begin + lane, key,
-          static_cast<int>(std::min<std::int64_t>(kTileQueries, queries.Size() - lane)), keys};
+          cell_.batch,
+          head_,
+          queries.begin + lane,
+          key,
+          static_cast<int>(std::min<std::int64_t>(kTileQueries, queries.Size() - lane)),
+          keys};
       const TileOffsets offsets = OffsetsOf(problem_, place, memory_.offsets);
       if (offsets.coverage == Coverage::none) {
         if (SumsPairs() && !adds_bias) {
@@ -164,25 +175,25 @@ class CellRunner {
         }
         continue;
       }
-      if (!any) {
+      if (memory_.is_staged[tile] == 0) {
         StageKeys(problem_, cell_.batch, cell_.kv_head, key, keys, has_grads_, memory_);
+        memory_.is_staged[tile] = 1;
       }
       RunTile(place, lane, offsets, any, adds_bias);
       any = true;
     }
     if (!any) return false;
-    const std::int64_t row = key - cell_.keys.begin;
-    if (to_k_) {
-      const std::int64_t at = row * memory_.stride;
-      gemm::HWY_NAMESPACE::Fold<Real>(memory_.dk, keys, memory_.columns, memory_.stride, nullptr,
-                                      memory_.dk_high + at, memory_.dk_low + at);
-    }
+    std::uint8_t& has_tile = memory_.has_tile[tile];
+    const auto add = [&](const Real* sums, std::int64_t columns, std::int64_t stride, Real* high,
+                         Real* low) HWY_ATTR {
+      AddSums(sums, keys, columns, stride, has_tile == 0, high + row * stride,
+              low == nullptr ? nullptr : low + row * stride);
+    };
+    if (to_k_) add(memory_.dk, memory_.columns, memory_.stride, memory_.dk_high, memory_.dk_low);
     if (to_v_) {
-      const std::int64_t at = row * memory_.value_stride;
-      gemm::HWY_NAMESPACE::Fold<Real>(memory_.dv, keys, memory_.value_columns,
-                                      memory_.value_stride, nullptr, memory_.dv_high + at,
-                                      memory_.dv_low + at);
+      add(memory_.dv, memory_.value_columns, memory_.value_stride, memory_.dv_high, memory_.dv_low);
     }
+    has_tile = 1;
     return true;
   }
 
@@ -196,8 +207,8 @@ class CellRunner {
     ScoreTile(problem_, place, lane, special, memory_);
     if (has_grads_) {
       Product(memory_.v_rows, memory_.value_stride, Step<1>(), std::int64_t{place.keys},
-              memory_.grad_columns + lane * problem_.value_dim, kLanes, kLanes,
-              problem_.value_dim, memory_.grads, kLanes, false);
+              memory_.grad_columns + lane * problem_.value_dim, kLanes, kLanes, problem_.value_dim,
+              memory_.grads, kLanes, false);
     }
     WeighTile(place, lane, offsets, special);
     if (has_grads_) PullTile(place, adds_bias);
@@ -242,8 +253,7 @@ class CellRunner {
     } else if (has_grads_) {
       Weigh<false, true>(place.keys, lse, delta, memory_.offsets, memory_.scores, memory_.grads);
     } else {
-      Weigh<false, false>(place.keys, lse, delta, memory_.offsets, memory_.scores,
-                          memory_.grads);
+      Weigh<false, false>(place.keys, lse, delta, memory_.offsets, memory_.scores, memory_.grads);
     }
   }
 
@@ -255,12 +265,11 @@ class CellRunner {
                place.queries, place.keys, memory_.grads, memory_.transposed, adds_bias);
     } else if (cell_.plan.bias == BiasSums::keys) {
       const std::int64_t at = head * problem_.keys + place.key;
-      AddToKeys<Real>({cell_.vector.high + at, cell_.vector.low + at}, place.keys,
-                      memory_.grads);
+      AddToKeys<Real>({cell_.vector.high + at, cell_.vector.low + at}, place.keys, memory_.grads);
     } else if (cell_.plan.bias == BiasSums::queries) {
       const std::int64_t at = head * problem_.queries + place.query;
-      AddToQueries<Real>({cell_.vector.high + at, cell_.vector.low + at}, place.queries,
-                         place.keys, memory_.grads);
+      AddToQueries<Real>({cell_.vector.high + at, cell_.vector.low + at}, place.queries, place.keys,
+                         memory_.grads);
     }
     if (cell_.score != nullptr) {
       cell_.score->Pull(place, cell_.slot, memory_.before, memory_.grads, memory_.score_scratch);
@@ -272,11 +281,11 @@ class CellRunner {
 
   const Cell<Real>& cell_;
   const Problem& problem_;
-  const CellMemory<Real> memory_;
+  CellMemory<Real> memory_;
   const bool to_q_, to_k_, to_v_, has_grads_;
   std::int64_t head_ = 0;
   Target target_, pairs_;
-  bool has_keys_ = false;
+  bool has_keys_ = false, has_folded_ = false;
 };
 
 template <class Real>
@@ -287,7 +296,7 @@ void RunCell(const Cell<Real>& cell) {
 template <class Real>
 std::int64_t CellBytes(const Problem& problem, const BackwardPlan& plan,
                        std::int64_t score_elements) {
-  return CellMemory<Real>(problem, plan.keys.group, score_elements, Carve(nullptr)).bytes;
+  return CellMemory<Real>(problem, &plan, score_elements, Carve(nullptr)).bytes;
 }
 
 }  // namespace logsum::attend::HWY_NAMESPACE

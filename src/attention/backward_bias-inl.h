@@ -27,14 +27,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 // origin. `transposed` has room for a tile.
 template <class Real>
 HWY_NOINLINE void AddPairs(const Target& to, std::int64_t query, std::int64_t key, int queries,
-                           int keys, const Real* HWY_RESTRICT grads,
-                           Real* HWY_RESTRICT transposed, bool add) {
+                           int keys, const Real* HWY_RESTRICT grads, Real* HWY_RESTRICT transposed,
+                           bool add) {
   logsum::HWY_NAMESPACE::Transpose(grads, std::int64_t{kTileQueries}, std::int64_t{keys},
                                    std::int64_t{queries}, transposed, std::int64_t{kKeys});
   Target tile = to;
-  tile.data = static_cast<std::byte*>(to.data) +
-              (query * to.row_stride + key * to.stride) *
-                  static_cast<std::int64_t>(SizeOf(to.dtype));
+  tile.data = static_cast<std::byte*>(to.data) + (query * to.row_stride + key * to.stride) *
+                                                     static_cast<std::int64_t>(SizeOf(to.dtype));
   for (int i = 0; i < queries; ++i) {
     WriteRow(tile, i, keys, transposed + i * std::int64_t{kKeys}, add);
   }
@@ -55,9 +54,9 @@ class PairSums {
     const std::int64_t at = cell.batch * bias.strides[0] + head * bias.strides[1] +
                             cell.queries.begin * bias.strides[2] +
                             cell.keys.begin * bias.strides[3];
-    gradient_ = {static_cast<std::byte*>(bias.data) +
-                     at * static_cast<std::int64_t>(SizeOf(bias.dtype)),
-                 bias.dtype, bias.strides[2], bias.strides[3], nullptr};
+    gradient_ = {
+        static_cast<std::byte*>(bias.data) + at * static_cast<std::int64_t>(SizeOf(bias.dtype)),
+        bias.dtype, bias.strides[2], bias.strides[3], nullptr};
     if (cell.pairs == nullptr) return;
     const std::int64_t member = sums_head ? 0 : head - cell.pairs_head;
     sums_ = cell.pairs + member * cell.plan.queries.group * cell.plan.keys.group;
@@ -77,8 +76,7 @@ class PairSums {
     const std::int64_t next = number_ + 1, interval = cell_.plan.pair_interval;
     if (sums_ == nullptr || (next % interval != 0 && next != count_)) return;
     for (std::int64_t i = 0; i < cell_.queries.Size(); ++i) {
-      WriteRow(gradient_, i, cell_.keys.Size(), sums_ + i * cell_.plan.keys.group,
-               next > interval);
+      WriteRow(gradient_, i, cell_.keys.Size(), sums_ + i * cell_.plan.keys.group, next > interval);
     }
   }
 
@@ -96,9 +94,8 @@ HWY_NOINLINE void ZeroPairs(const Target& to, std::int64_t query, std::int64_t k
   std::fill_n(row, kKeys, Real{0});
   for (; keys > 0; key += kKeys, keys -= kKeys) {
     Target tile = to;
-    tile.data = static_cast<std::byte*>(to.data) +
-                (query * to.row_stride + key * to.stride) *
-                    static_cast<std::int64_t>(SizeOf(to.dtype));
+    tile.data = static_cast<std::byte*>(to.data) + (query * to.row_stride + key * to.stride) *
+                                                       static_cast<std::int64_t>(SizeOf(to.dtype));
     for (int i = 0; i < queries; ++i) {
       WriteRow(tile, i, std::min<std::int64_t>(keys, kKeys), row, false);
     }
@@ -107,8 +104,7 @@ HWY_NOINLINE void ZeroPairs(const Target& to, std::int64_t query, std::int64_t k
 
 // A bias without queries: sums over the tile's queries, for each key.
 template <class Real>
-HWY_NOINLINE void AddToKeys(const Compensated<Real>& to, int keys,
-                            const Real* HWY_RESTRICT grads) {
+HWY_NOINLINE void AddToKeys(const Compensated<Real>& to, int keys, const Real* HWY_RESTRICT grads) {
   const hn::ScalableTag<Real> d;
   const int lanes = static_cast<int>(hn::Lanes(d));
   for (int j = 0; j < keys; ++j) {

@@ -33,10 +33,9 @@ template <class Real>
 HWY_INLINE void ColumnsOf(const Real* rows, std::int64_t stride, std::int64_t panels,
                           std::int64_t dim, Real* columns) {
   for (std::int64_t panel = 0; panel < panels; ++panel) {
-    logsum::HWY_NAMESPACE::Transpose(rows + panel * kTileQueries * stride, stride,
-                                     std::int64_t{kTileQueries}, dim,
-                                     columns + panel * kTileQueries * dim,
-                                     std::int64_t{kTileQueries});
+    logsum::HWY_NAMESPACE::Transpose(
+        rows + panel * kTileQueries * stride, stride, std::int64_t{kTileQueries}, dim,
+        columns + panel * kTileQueries * dim, std::int64_t{kTileQueries});
   }
 }
 
@@ -57,8 +56,8 @@ HWY_INLINE void StageQueries(const Problem& problem, std::int64_t batch, std::in
   std::fill_n(memory.special_lanes, panels * kTileQueries, std::uint8_t{0});
   SpecialRows special{0, memory.special_rows};
   StageRows(problem.q, batch, head, queries.begin, static_cast<int>(queries.Size()),
-            static_cast<int>(panels * kTileQueries), problem.dim,
-            static_cast<Real>(problem.scale), memory.q_rows, memory.stride, special);
+            static_cast<int>(panels * kTileQueries), problem.dim, static_cast<Real>(problem.scale),
+            memory.q_rows, memory.stride, special);
   MarkSpecial<Real>(special, kSpecialQ, memory.special_lanes);
   ColumnsOf(memory.q_rows, memory.stride, panels, problem.dim, memory.q_columns);
 }
@@ -66,18 +65,16 @@ HWY_INLINE void StageQueries(const Problem& problem, std::int64_t batch, std::in
 // dO, lse, delta and share of the same. A row without a score has an lse of 0 here, and so a p of 0
 // from scores of -inf; so have special ones, until their pairs are weighed alone.
 template <class Real>
-HWY_INLINE void StageGradients(const Problem& problem, const View<4>& grad_out,
-                               std::int64_t batch, std::int64_t head, Extent queries,
-                               const Real* delta, const Real* share,
-                               const CellMemory<Real>& memory) {
+HWY_INLINE void StageGradients(const Problem& problem, const View<4>& grad_out, std::int64_t batch,
+                               std::int64_t head, Extent queries, const Real* delta,
+                               const Real* share, const CellMemory<Real>& memory) {
   const std::int64_t count = queries.Size(), panels = WholePanels(count);
   SpecialRows special{0, memory.special_rows};
   StageRows(grad_out, batch, head, queries.begin, static_cast<int>(count),
-            static_cast<int>(panels * kTileQueries), problem.value_dim, Real{1},
-            memory.grad_rows, memory.value_stride, special);
+            static_cast<int>(panels * kTileQueries), problem.value_dim, Real{1}, memory.grad_rows,
+            memory.value_stride, special);
   MarkSpecial<Real>(special, kSpecialGrad, memory.special_lanes);
-  ColumnsOf(memory.grad_rows, memory.value_stride, panels, problem.value_dim,
-            memory.grad_columns);
+  ColumnsOf(memory.grad_rows, memory.value_stride, panels, problem.value_dim, memory.grad_columns);
   const std::int64_t row = (batch * problem.heads + head) * problem.queries + queries.begin;
   const Real* const lse = static_cast<const Real*>(problem.lse.data) +
                           batch * problem.lse.strides[0] + head * problem.lse.strides[1] +
@@ -104,8 +101,8 @@ HWY_INLINE void StageKeys(const Problem& problem, std::int64_t batch, std::int64
             memory.stride, special);
   MarkSpecial<Real>(special, kSpecialK, memory.special_keys);
   if (!with_values) return;
-  StageRows(problem.v, batch, kv_head, begin, keys, keys, problem.value_dim, Real{1},
-            memory.v_rows, memory.value_stride, special);
+  StageRows(problem.v, batch, kv_head, begin, keys, keys, problem.value_dim, Real{1}, memory.v_rows,
+            memory.value_stride, special);
   MarkSpecial<Real>(special, kSpecialV, memory.special_keys);
 }
 

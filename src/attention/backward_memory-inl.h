@@ -23,28 +23,27 @@
 HWY_BEFORE_NAMESPACE();
 namespace logsum::attend::HWY_NAMESPACE {
 
-#ifndef BKEYS
-#define BKEYS 128
-#endif
-#ifndef BBYTES
-#define BBYTES 384
-#endif
-// Keys of a tile.
-inline constexpr int kKeys = BKEYS;
+// Keys of a tile: rows of k, v, dk and dv stay in the second-level cache beside a block of queries.
+inline constexpr int kKeys = 64;
 static_assert(kKeys <= kTileKeys);
+// Tiles of keys that are added plainly to dq, 32 chunks of kTileQueries.
+inline constexpr int kFold = 32 * kTileQueries / kKeys;
 
-// Rows staged and summed by a block of queries.
-inline constexpr std::int64_t kMostBlockQueries = 256, kFewestBlockQueries = 64;
-
-// Queries of a block: their rows, as rows and as columns, and their sums stay in the second-level
-// cache beside those of a tile's keys.
+// Queries of a block: their rows, as rows and as columns, stay in the second-level cache. At most
+// so many that a chain of its chunks is short.
 template <class Real>
 HWY_INLINE std::int64_t BlockQueries(const Problem& problem) {
-  constexpr std::int64_t kBytes = BBYTES << 10;
+  constexpr std::int64_t kMost = 256, kFewest = 64, kBytes = 512 << 10;
   const std::int64_t dims = std::max<std::int64_t>(problem.dim + problem.value_dim, 1);
   const std::int64_t rows = kBytes / static_cast<std::int64_t>(2 * dims * sizeof(Real));
-  return std::clamp(rows / kFewestBlockQueries * kFewestBlockQueries, kFewestBlockQueries,
-                    kMostBlockQueries);
+  return std::clamp(rows / kFewest * kFewest, kFewest, kMost);
+}
+
+// Blocks of queries are added plainly to the dk and dv of a cell if they make no longer chain.
+template <class Real>
+HWY_INLINE bool CompensatesKeys(const Problem& problem, const BackwardPlan& plan) {
+  const std::int64_t block = BlockQueries<Real>(problem);
+  return (plan.queries.group + block - 1) / block * problem.group > 32;
 }
 
 // Arrays in one piece of memory, one after another; without memory, only their size.
@@ -70,6 +69,7 @@ struct CellMemory {
   std::int64_t stride = 0, value_stride = 0;    // of rows of q, k and of v, dO
   std::int64_t columns = 0, value_columns = 0;  // of these, whole vectors
   std::int64_t block_queries = 0;
+  bool compensates_keys = false;
 
   // A block of queries: q (scaled) and dO, as rows and as columns of panels; their statistics; dq
   // as a plain sum and compensated.
@@ -77,16 +77,21 @@ struct CellMemory {
   Real *lse, *delta, *share;
   Real *dq, *dq_high, *dq_low;
   std::uint8_t* special_lanes;  // bit 0: q is not finite, bit 1: dO is not, bit 2: the row is not
-  // A tile of keys, and the sums of its rows.
+  // The group of keys, staged tile by tile when one first takes part.
+  Real *group_k_rows, *group_v_rows;
+  std::uint8_t *group_special, *is_staged;
+  // A tile of keys, of those, and the sums of its rows.
   Real *k_rows, *v_rows, *dk, *dv;
   std::uint8_t* special_keys;  // bit 0: k is not finite, bit 1: v is not
-  // The sums of a group of keys.
+  // The sums of a group of keys; low ones only if it compensates them.
   Real *dk_high, *dk_low, *dv_high, *dv_low;
+  std::uint8_t* has_tile;  // of its tiles: whether their sums are there
   // A tile.
   Real *scores, *grads, *before, *offsets, *transposed, *row, *other_row, *score_scratch;
   std::int16_t* special_rows;
 
-  CellMemory(const Problem& problem, std::int64_t group_keys, std::int64_t score_elements,
+  // plan: null without cells.
+  CellMemory(const Problem& problem, const BackwardPlan* plan, std::int64_t score_elements,
              Carve carve)
       : stride(RowStride<Real>(problem.dim)),
         value_stride(RowStride<Real>(problem.value_dim)),
@@ -105,15 +110,21 @@ struct CellMemory {
     dq_high = take(block_queries * stride);
     dq_low = take(block_queries * stride);
     special_lanes = carve.Take<std::uint8_t>(block_queries);
-    k_rows = take(kKeys * stride);
-    v_rows = take(kKeys * value_stride);
     dk = take(kKeys * stride);
     dv = take(kKeys * value_stride);
-    special_keys = carve.Take<std::uint8_t>(kKeys);
-    dk_high = take(group_keys * stride);
-    dk_low = take(group_keys * stride);
-    dv_high = take(group_keys * value_stride);
-    dv_low = take(group_keys * value_stride);
+    const std::int64_t keys = plan == nullptr ? 0 : plan->keys.group;
+    const std::int64_t staged = std::max<std::int64_t>(keys, kKeys);
+    group_k_rows = take(staged * stride);
+    group_v_rows = take(staged * value_stride);
+    group_special = carve.Take<std::uint8_t>(staged + kKeys);
+    is_staged = carve.Take<std::uint8_t>(staged / kKeys + 1);
+    SetTile(0);
+    compensates_keys = plan != nullptr && CompensatesKeys<Real>(problem, *plan);
+    has_tile = carve.Take<std::uint8_t>(keys / kKeys + 1);
+    dk_high = take(keys * stride);
+    dv_high = take(keys * value_stride);
+    dk_low = compensates_keys ? take(keys * stride) : nullptr;
+    dv_low = compensates_keys ? take(keys * value_stride) : nullptr;
     constexpr std::int64_t kTile = std::int64_t{kKeys} * kTileQueries;
     scores = take(kTile);
     grads = take(kTile);
@@ -123,8 +134,15 @@ struct CellMemory {
     row = take(std::max(stride, value_stride));
     other_row = take(std::max(stride, value_stride));
     score_scratch = take(score_elements);
-    special_rows = carve.Take<std::int16_t>(kMostBlockQueries);
+    special_rows = carve.Take<std::int16_t>(std::max<std::int64_t>(block_queries, kKeys));
     bytes = carve.bytes();
+  }
+
+  // The tile of keys from row `row` of the group on.
+  void SetTile(std::int64_t row) {
+    k_rows = group_k_rows + row * stride;
+    v_rows = group_v_rows + row * value_stride;
+    special_keys = group_special + row;
   }
 
   std::int64_t bytes = 0;

@@ -59,7 +59,10 @@ HWY_NOINLINE void ShareInfinities(const RowsTask<Real>& task, const CellMemory<R
     std::int64_t counts[kTileQueries] = {};
     const KeyRange keys = KeysOf(problem, task.batch, queries.begin, queries.end);
     for (std::int64_t key = keys.begin; key < keys.end; key += kKeys) {
-      const TilePlace place{task.batch, task.head, begin, key,
+      const TilePlace place{task.batch,
+                            task.head,
+                            begin,
+                            key,
                             static_cast<int>(queries.Size()),
                             static_cast<int>(std::min<std::int64_t>(kKeys, keys.end - key))};
       const TileOffsets offsets = OffsetsOf(problem, place, memory.offsets);
@@ -84,7 +87,7 @@ HWY_NOINLINE void ShareInfinities(const RowsTask<Real>& task, const CellMemory<R
 template <class Real>
 void PrepareRows(const RowsTask<Real>& task) {
   const Problem& problem = task.problem;
-  const CellMemory<Real> memory(problem, 0, task.score_elements, Carve(task.memory));
+  const CellMemory<Real> memory(problem, nullptr, task.score_elements, Carve(task.memory));
   const View<3>& grad_lse = task.gradients.grad_lse;
   const std::int64_t first = (task.batch * problem.heads + task.head) * problem.queries;
   bool any = false;

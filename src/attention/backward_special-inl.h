@@ -22,7 +22,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace logsum::attend::HWY_NAMESPACE {
 
-// Why a query or key is special: what of it is not finite. A row is its lse (but for -inf) or delta.
+// Why a query or key is special: what of it is not finite. A row is its lse (but for -inf) or
+// delta.
 inline constexpr std::uint8_t kSpecialQ = 1, kSpecialGrad = 2, kSpecialRow = 4;
 inline constexpr std::uint8_t kSpecialK = 1, kSpecialV = 2;
 

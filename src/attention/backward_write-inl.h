@@ -14,6 +14,7 @@
 #include "attention/backward_kernels.hpp"
 #include "core/convert-inl.h"
 #include "core/dtype.hpp"
+#include "gemm/product-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::attend::HWY_NAMESPACE {
@@ -56,24 +57,48 @@ HWY_INLINE void WriteRow(const Target& to, std::int64_t row, std::int64_t count,
 }
 
 // Rows [first, first + count) of a target = or += factor (high + low), whose rows have `stride`.
-// high is overwritten.
+// low may be null; high is overwritten.
 template <class Real>
 HWY_INLINE void WriteSums(const Target& to, std::int64_t first, std::int64_t count,
-                          std::int64_t dim, Real* HWY_RESTRICT high,
-                          const Real* HWY_RESTRICT low, std::int64_t stride, Real factor,
-                          bool add) {
+                          std::int64_t dim, Real* HWY_RESTRICT high, const Real* HWY_RESTRICT low,
+                          std::int64_t stride, Real factor, bool add) {
   const hn::ScalableTag<Real> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const auto scale = hn::Set(d, factor);
-  for (std::int64_t r = 0; r < count; ++r, high += stride, low += stride) {
-    for (std::int64_t c = 0; c < dim; c += lanes) {
-      const auto most = hn::Load(d, high + c);
-      // What an infinity rounds off is NaN.
-      const auto is_finite = hn::Eq(hn::Mul(most, hn::Zero(d)), hn::Zero(d));
-      const auto sum = hn::IfThenElse(is_finite, hn::Add(most, hn::Load(d, low + c)), most);
-      hn::Store(hn::Mul(scale, sum), d, high + c);
+  for (std::int64_t r = 0; r < count; ++r) {
+    Real* const row = high + r * stride;
+    for (std::int64_t c = 0; c < dim && (low != nullptr || factor != 1); c += lanes) {
+      auto sum = hn::Load(d, row + c);
+      if (low != nullptr) {
+        // What an infinity rounds off is NaN.
+        const auto is_finite = hn::Eq(hn::Mul(sum, hn::Zero(d)), hn::Zero(d));
+        const auto rest = hn::Load(d, low + r * stride + c);
+        sum = hn::Add(sum, hn::IfThenElseZero(is_finite, rest));
+      }
+      hn::Store(hn::Mul(scale, sum), d, row + c);
     }
-    WriteRow(to, first + r, dim, high, add);
+    WriteRow(to, first + r, dim, row, add);
+  }
+}
+
+// The sums of tiles, rows x columns of `stride`, added to high and low, or plainly if low is null;
+// `first`: stored instead.
+template <class Real>
+HWY_INLINE void AddSums(const Real* HWY_RESTRICT sums, std::int64_t rows, std::int64_t columns,
+                        std::int64_t stride, bool first, Real* HWY_RESTRICT high,
+                        Real* HWY_RESTRICT low) {
+  if (!first && low != nullptr) {
+    gemm::HWY_NAMESPACE::Fold<Real>(sums, rows, columns, stride, nullptr, high, low);
+    return;
+  }
+  const hn::ScalableTag<Real> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = r * stride; c < r * stride + columns; c += lanes) {
+      const auto sum = hn::Load(d, sums + c);
+      hn::Store(first ? sum : hn::Add(hn::Load(d, high + c), sum), d, high + c);
+      if (low != nullptr) hn::Store(hn::Zero(d), d, low + c);
+    }
   }
 }
 

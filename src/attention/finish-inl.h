@@ -33,9 +33,8 @@ struct PanelPlace {
 inline PanelPlace PanelOf(const Problem& problem, const ForwardPlan& plan, std::int64_t kv,
                           std::int64_t panel) {
   const std::int64_t query = panel % plan.head_panels * kTileQueries;
-  return {kv / problem.kv_heads,
-          kv % problem.kv_heads * problem.group + panel / plan.head_panels, query,
-          static_cast<int>(std::min<std::int64_t>(kTileQueries, problem.queries - query))};
+  return {kv / problem.kv_heads, kv % problem.kv_heads * problem.group + panel / plan.head_panels,
+          query, static_cast<int>(std::min<std::int64_t>(kTileQueries, problem.queries - query))};
 }
 
 // e^(x - top) for x <= top, where +inf is as large as +inf.
@@ -64,9 +63,9 @@ void FinishRow(const Problem& problem, const PanelPlace& place, int i, double re
   const std::int64_t query = place.query + i;
   const bool is_empty = top == -kInfinity;
   const auto lse = static_cast<Real>(is_empty ? top : top + std::log(sum));
-  static_cast<Real*>(problem.lse.data)[place.batch * problem.lse.strides[0] +
-                                       place.head * problem.lse.strides[1] +
-                                       query * problem.lse.strides[2]] = lse;
+  static_cast<Real*>(
+      problem.lse.data)[place.batch * problem.lse.strides[0] + place.head * problem.lse.strides[1] +
+                        query * problem.lse.strides[2]] = lse;
   const auto factor = static_cast<Real>(is_empty ? 0 : share / sum);
   const std::int64_t dim = problem.value_dim;
   for (std::int64_t c = 0; c < dim; ++c) {
@@ -76,8 +75,8 @@ void FinishRow(const Problem& problem, const PanelPlace& place, int i, double re
     using Storage = decltype(storage);
     const std::int64_t step = problem.out.strides[3];
     Storage* const to = static_cast<Storage*>(problem.out.data) +
-                        place.batch * problem.out.strides[0] +
-                        place.head * problem.out.strides[1] + query * problem.out.strides[2];
+                        place.batch * problem.out.strides[0] + place.head * problem.out.strides[1] +
+                        query * problem.out.strides[2];
     if (step == 1) {
       logsum::HWY_NAMESPACE::NarrowRun(row, to, dim);
     } else {

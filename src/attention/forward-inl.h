@@ -1,9 +1,9 @@
 // The forward pass: a block of panels of queries against a part of the keys, tile by tile.
 //
 // A tile's scores are a product with queries in lanes; its exponentials, where they lie, are the
-// left operand of the product with the values, whose chains of kChain keys are added plainly in L1
-// over kBlockKeys keys and from there by compensated addition. So a sum over keys has the error of
-// a short one, and the tile never leaves L1.
+// left operand of the product with the values. Its chains of kChain keys are added plainly over
+// kFoldTiles tiles and from there by compensated addition, so a sum over keys has the error of a
+// short one. All panels of a block meet a tile of keys before the next one is fetched.
 #if defined(LOGSUM_ATTENTION_FORWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGSUM_ATTENTION_FORWARD_INL_H_
 #undef LOGSUM_ATTENTION_FORWARD_INL_H_
@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "attention/decode-inl.h"
 #include "attention/finish-inl.h"
 #include "attention/kernels.hpp"
 #include "attention/offsets-inl.h"
@@ -44,19 +45,20 @@ class ForwardScratch {
   ForwardScratch(const Problem& problem, const ForwardPlan& plan, Real* memory)
       : memory_(memory), dim(problem.dim), stride(RowStride<Real>(problem.value_dim)) {
     key_stride = RowStride<Real>(problem.dim);
-    queries = Take(plan.block_panels * dim * kTileQueries);
-    keys = Take(ForwardPlan::kBlockKeys * key_stride);
-    values = Take(ForwardPlan::kBlockKeys * stride);
+    queries = Take(plan.block_panels * key_stride * kTileQueries);
+    keys = Take(kTileKeys * key_stride);
+    values = Take(kTileKeys * stride);
+    plain = Take(plan.block_panels * kTileQueries * stride);
     high = Take(plan.block_panels * kTileQueries * stride);
     low = Take(plan.block_panels * kTileQueries * stride);
-    plain = Take(kTileQueries * stride);
     scores = Take(kTileKeys * kTileQueries);
     offsets = Take(kTileKeys * kTileQueries);
     factors = Take(kTileQueries);
     row = Take(std::max(key_stride, stride));
     states = reinterpret_cast<RowState<Real>*>(
         Take(plan.block_panels * static_cast<std::int64_t>(sizeof(RowState<Real>) / sizeof(Real))));
-    special.rows = reinterpret_cast<std::int16_t*>(Take(ForwardPlan::kBlockKeys));
+    tiles = reinterpret_cast<std::int32_t*>(Take(plan.block_panels));
+    special.rows = reinterpret_cast<std::int16_t*>(Take(kTileKeys));
     formula = Take(FormulaScratch(problem));
   }
 
@@ -77,6 +79,7 @@ class ForwardScratch {
   std::int64_t dim, stride, key_stride;
   Real *queries, *keys, *values, *high, *low, *plain, *scores, *offsets, *factors, *row, *formula;
   RowState<Real>* states;
+  std::int32_t* tiles;  // of a panel since the last fold
   SpecialRows special;
 };
 
@@ -89,8 +92,9 @@ class ForwardBlock {
         plan_(task.plan),
         scratch_(task.problem, task.plan, task.memory),
         columns_(RoundUp(problem_.value_dim, Lanes())),
-        keys_lie_well_(IsReadable<Real>(problem_.k, problem_.dim, problem_.dim)),
-        values_lie_well_(IsReadable<Real>(problem_.v, problem_.value_dim, columns_)) {
+        keys_lie_well_(plan_.in_place || IsReadable<Real>(problem_.k, problem_.dim, problem_.dim)),
+        values_lie_well_(plan_.in_place ||
+                         IsReadable<Real>(problem_.v, problem_.value_dim, columns_)) {
     part_ = task.number % plan_.parts;
     const std::int64_t block = task.number / plan_.parts;
     kv_ = block / plan_.blocks;
@@ -108,16 +112,18 @@ class ForwardBlock {
       range.end = std::max(range.end, own.end);
     }
     end_ = range.end;
-    range.begin = range.begin / ForwardPlan::kBlockKeys * ForwardPlan::kBlockKeys;
-    for (std::int64_t key = range.begin; key < range.end; key += ForwardPlan::kBlockKeys) {
-      Stage(key, std::min(key + ForwardPlan::kBlockKeys, range.end));
+    range.begin = range.begin / kTileKeys * kTileKeys;
+    for (std::int64_t key = range.begin; key < range.end; key += kTileKeys) {
+      Stage(key, std::min(key + kTileKeys, range.end));
       for (std::int64_t p = 0; p < panels_; ++p) Attend(p, key);
     }
     for (std::int64_t p = 0; p < panels_; ++p) End(p);
   }
 
  private:
-  static std::int64_t Lanes() { return static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<Real>())); }
+  static std::int64_t Lanes() {
+    return static_cast<std::int64_t>(hn::Lanes(hn::ScalableTag<Real>()));
+  }
   static std::int64_t RoundUp(std::int64_t count, std::int64_t to) {
     return (count + to - 1) / to * to;
   }
@@ -125,22 +131,33 @@ class ForwardBlock {
   PanelPlace PlaceOf(std::int64_t p) const {
     return PanelOf(problem_, plan_, kv_, first_panel_ + p);
   }
+  Real* QueriesOf(std::int64_t p) const {
+    return scratch_.queries + p * scratch_.key_stride * kTileQueries;
+  }
+  Real* PlainOf(std::int64_t p) const {
+    return scratch_.plain + p * kTileQueries * scratch_.stride;
+  }
   Real* HighOf(std::int64_t p) const { return scratch_.high + p * kTileQueries * scratch_.stride; }
   Real* LowOf(std::int64_t p) const { return scratch_.low + p * kTileQueries * scratch_.stride; }
 
   KeyRange RangeOf(std::int64_t p, std::int64_t begin, std::int64_t end) const {
     const PanelPlace place = PlaceOf(p);
-    const KeyRange range =
-        KeysOf(problem_, place.batch, place.query, place.query + place.queries);
+    const KeyRange range = KeysOf(problem_, place.batch, place.query, place.query + place.queries);
     return {std::max(range.begin, begin), std::min(range.end, end)};
   }
 
   void Begin(std::int64_t p) {
     const PanelPlace place = PlaceOf(p);
-    CopyColumns(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim,
-                static_cast<Real>(problem_.scale),
-                scratch_.queries + p * scratch_.dim * kTileQueries);
+    const Real scale = static_cast<Real>(problem_.scale);
+    if (plan_.in_place) {
+      CopyRows(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim, scale,
+               QueriesOf(p), scratch_.key_stride);
+    } else {
+      CopyColumns(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim,
+                  scale, QueriesOf(p));
+    }
     scratch_.states[p].Clear();
+    scratch_.tiles[p] = 0;
     std::fill_n(HighOf(p), kTileQueries * scratch_.stride, Real{0});
     std::fill_n(LowOf(p), kTileQueries * scratch_.stride, Real{0});
   }
@@ -153,7 +170,7 @@ class ForwardBlock {
       keys_ = RowOf<Real>(problem_.k, batch, head, begin);
       key_stride_ = problem_.k.strides[2];
     } else {
-      CopyRows(problem_.k, batch, head, begin, count, problem_.dim, scratch_.keys,
+      CopyRows(problem_.k, batch, head, begin, count, problem_.dim, Real{1}, scratch_.keys,
                scratch_.key_stride);
       keys_ = scratch_.keys;
       key_stride_ = scratch_.key_stride;
@@ -170,68 +187,86 @@ class ForwardBlock {
     value_stride_ = scratch_.stride;
   }
 
-  // A panel's share of the keys and values after those in memory.
-  void PrefetchSlice(std::int64_t p, std::int64_t next) {
-    const std::int64_t batch = kv_ / problem_.kv_heads, head = kv_ % problem_.kv_heads;
-    const std::int64_t count = std::min(ForwardPlan::kBlockKeys, end_ - next);
+  // Asks for half of panel p's share of the tile of keys and values that comes next: little at a
+  // time, or products would wait for it.
+  void PrefetchSlice(std::int64_t p, int half) {
+    const std::int64_t next = staged_ + kTileKeys;
+    const std::int64_t count = std::min<std::int64_t>(kTileKeys, end_ - next);
     if (count <= 0) return;
     const std::int64_t from = next + p * count / panels_, to = next + (p + 1) * count / panels_;
-    PrefetchRows(problem_.k, batch, head, from, to, problem_.dim);
-    PrefetchRows(problem_.v, batch, head, from, to, problem_.value_dim);
+    const View<4>& array = half == 0 ? problem_.k : problem_.v;
+    PrefetchRows(array, kv_ / problem_.kv_heads, kv_ % problem_.kv_heads, from, to,
+                 half == 0 ? problem_.dim : problem_.value_dim);
   }
 
-  // Panel p against the keys that are in memory.
+  // Panel p against the tile of keys that is in memory.
   void Attend(std::int64_t p, std::int64_t begin) {
+    const KeyRange range = RangeOf(p, begin, begin + kTileKeys);
+    if (range.begin >= range.end) return;
     const PanelPlace panel = PlaceOf(p);
-    const KeyRange range = RangeOf(p, begin, begin + ForwardPlan::kBlockKeys);
-    bool any = false;
-    PrefetchSlice(p, begin + ForwardPlan::kBlockKeys);
-    for (std::int64_t key = range.begin; key < range.end;) {
-      const std::int64_t end =
-          std::min(range.end, begin + RoundUp(key + 1 - begin, std::int64_t{kTileKeys}));
-      const TilePlace place{panel.batch, panel.head,    panel.query,
-                            key,         panel.queries, static_cast<int>(end - key)};
-      if (AttendTile(p, place, any)) any = true;
-      key = end;
-    }
-    if (any) {
-      Fold(scratch_.plain, std::int64_t{panel.queries}, columns_, scratch_.stride,
-           static_cast<const Real*>(nullptr), HighOf(p), LowOf(p));
-    }
+    AttendTile(p, {panel.batch, panel.head, panel.query, range.begin, panel.queries,
+                   static_cast<int>(range.end - range.begin)});
   }
 
-  // Whether the tile has pairs; their terms are added to `plain`, which is written first unless
-  // `accumulate`.
-  bool AttendTile(std::int64_t p, const TilePlace& place, bool accumulate) {
-    const TileOffsets offsets = OffsetsOf(problem_, place, scratch_.offsets);
-    if (offsets.coverage == Coverage::none) return false;
-    Real* const scores = scratch_.scores;
+  void FoldPanel(std::int64_t p) {
+    if (scratch_.tiles[p] == 0) return;
+    Fold(PlainOf(p), std::int64_t{PlaceOf(p).queries}, columns_, scratch_.stride,
+         static_cast<const Real*>(nullptr), HighOf(p), LowOf(p));
+    scratch_.tiles[p] = 0;
+  }
+
+  // Products of queries and keys.
+  void ScoreTile(std::int64_t p, const TilePlace& place) {
+    const Real* const keys = keys_ + (place.key - staged_) * key_stride_;
+    if (plan_.in_place) {
+      return ScoresByRows(keys, key_stride_, place.keys, QueriesOf(p), scratch_.key_stride,
+                          place.queries, scratch_.dim, scratch_.scores);
+    }
     const std::int64_t lanes =
         std::min<std::int64_t>(RoundUp(place.queries, kAbreast * Lanes()), kTileQueries);
-    Product(keys_ + (place.key - staged_) * key_stride_, key_stride_, Step<1>(), std::int64_t{place.keys},
-            scratch_.queries + p * scratch_.dim * kTileQueries, std::int64_t{kTileQueries}, lanes,
-            scratch_.dim, scores, std::int64_t{kTileQueries}, false);
+    Product(keys, key_stride_, Step<1>(), std::int64_t{place.keys}, QueriesOf(p),
+            std::int64_t{kTileQueries}, lanes, scratch_.dim, scratch_.scores,
+            std::int64_t{kTileQueries}, false);
+  }
+
+  void AttendTile(std::int64_t p, const TilePlace& place) {
+    const TileOffsets offsets = OffsetsOf(problem_, place, scratch_.offsets);
+    if (offsets.coverage == Coverage::none) return;
+    PrefetchSlice(p, 0);
+    Real* const scores = scratch_.scores;
+    ScoreTile(p, place);
     FinishScores(problem_, place, offsets.written ? scratch_.offsets : nullptr, scores,
                  scratch_.formula);
     RowState<Real>& state = scratch_.states[p];
+    Real* const plain = PlainOf(p);
+    const bool accumulate = scratch_.tiles[p] > 0;
     if (RaiseReferences(scores, place.keys, place.queries, state, scratch_.factors)) {
-      ScaleSums(scratch_.factors, place.queries, scratch_.stride, HighOf(p));
-      ScaleSums(scratch_.factors, place.queries, scratch_.stride, LowOf(p));
-      if (accumulate) ScaleSums(scratch_.factors, place.queries, scratch_.stride, scratch_.plain);
+      for (Real* const sums : {accumulate ? plain : nullptr, HighOf(p), LowOf(p)}) {
+        if (sums == nullptr) continue;
+        ScaleSums(scratch_.factors, place.queries, scratch_.stride, sums);
+      }
     }
     Exponentials(scores, place.keys, place.queries, state);
-    Product(scores, Step<1>(), Step<kTileQueries>(), std::int64_t{place.queries},
-            values_ + (place.key - staged_) * value_stride_, value_stride_, columns_,
-            std::int64_t{place.keys}, scratch_.plain, scratch_.stride, accumulate);
+    PrefetchSlice(p, 1);
+    const Real* const values = values_ + (place.key - staged_) * value_stride_;
+    if (plan_.in_place) {
+      ValuesByRows(scores, place.keys, place.queries, values, value_stride_, columns_, plain,
+                   scratch_.stride, accumulate);
+    } else {
+      Product(scores, Step<1>(), Step<kTileQueries>(), std::int64_t{place.queries}, values,
+              value_stride_, columns_, std::int64_t{place.keys}, plain, scratch_.stride,
+              accumulate);
+    }
     if (scratch_.special.count > 0) {
       AddSpecialValues(problem_.v, kv_ / problem_.kv_heads, kv_ % problem_.kv_heads, staged_,
-                       scratch_.special, place, scores, problem_.value_dim, scratch_.row,
-                       scratch_.plain, scratch_.stride);
+                       scratch_.special, place, scores, problem_.value_dim, scratch_.row, plain,
+                       scratch_.stride);
     }
-    return true;
+    if (++scratch_.tiles[p] == ForwardPlan::kFoldTiles) FoldPanel(p);
   }
 
   void End(std::int64_t p) {
+    FoldPanel(p);
     const PanelPlace place = PlaceOf(p);
     const RowState<Real>& state = scratch_.states[p];
     if (plan_.parts == 1) {
@@ -256,7 +291,7 @@ class ForwardBlock {
   // Keys and values at hand, from key `staged_` on.
   const Real *keys_ = nullptr, *values_ = nullptr;
   std::int64_t key_stride_ = 0, value_stride_ = 0, staged_ = 0;
-  std::int64_t end_ = 0;     // of the keys that the block visits
+  std::int64_t end_ = 0;  // of the keys that the block visits
 };
 
 template <class Real>

@@ -19,8 +19,8 @@ void Run(const Problem& problem, const Context& context) {
   const std::int64_t panels = problem.batch * problem.kv_heads * plan.panels;
   Buffer<Real> partials;
   if (plan.parts > 1) {
-    partials = Buffer<Real>(static_cast<std::size_t>(panels * plan.parts *
-                                                     PartialSize<Real>(problem.value_dim)));
+    partials = Buffer<Real>(
+        static_cast<std::size_t>(panels * plan.parts * PartialSize<Real>(problem.value_dim)));
   }
   ParallelFor(plan.tasks, context.threads, [&](std::int64_t number) {
     const TaskMemory<Real> own(memory);

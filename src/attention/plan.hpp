@@ -26,15 +26,15 @@ constexpr std::int64_t RowStride(std::int64_t dim) {
 }
 
 struct ForwardPlan {
-  // Keys brought into memory at a time; between folds, so that 8 chains at most are added plainly.
-  static constexpr std::int64_t kBlockKeys = 2 * kTileKeys;
+  // Tiles of a panel whose sums are added plainly, before one compensated addition.
+  static constexpr int kFoldTiles = 8;
 
-  std::int64_t head_panels = 0;    // of one query head
-  std::int64_t panels = 0;         // of all query heads that share a key head
-  std::int64_t block_panels = 0;   // of a task
-  std::int64_t blocks = 0;         // for each key head
-  std::int64_t parts = 1;          // of the keys
-  std::int64_t part_keys = 0;      // a multiple of kBlockKeys
+  std::int64_t head_panels = 0;   // of one query head
+  std::int64_t panels = 0;        // of all query heads that share a key head
+  std::int64_t block_panels = 0;  // of a task
+  std::int64_t blocks = 0;        // for each key head
+  std::int64_t parts = 1;         // of the keys
+  std::int64_t part_keys = 0;     // a multiple of kTileKeys
   std::int64_t tasks = 0;
   bool in_place = false;  // few queries: keys and values are read once, where they are
 };

@@ -1,6 +1,9 @@
 #include "attention/score.hpp"
 
+#include <algorithm>
 #include <array>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,7 +49,11 @@ Score::Score(std::string_view formula, std::span<const std::string_view> names,
   for (const ArrayUse& use : body.formula.uses) {
     body.views.push_back(ViewOf(use, arrays[static_cast<std::size_t>(use.array)]));
   }
-  body.program = CompileScore(std::span(&body.formula.value, 1));
+  try {
+    body.program = CompileScore(std::span(&body.formula.value, 1));
+  } catch (const formula::Refusal& refusal) {
+    ThrowInvalid("attention", "score", refusal.expected, refusal.given);
+  }
   body.is_double = problem.is_double;
 }
 

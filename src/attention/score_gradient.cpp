@@ -10,7 +10,9 @@
 #include "attention/score_run.hpp"
 #include "attention/score_sums.hpp"
 #include "core/dtype.hpp"
+#include "core/errors.hpp"
 #include "core/parallel.hpp"
+#include "core/text.hpp"
 #include "formula/differentiate.hpp"
 
 namespace logsum::attend {
@@ -89,32 +91,36 @@ ScoreGradient::ScoreGradient(const Problem& problem, std::span<const Tensor> gra
   // The gradient is a mask too: where it is 0 the pair takes no part.
   const Expression incoming = slot(kGradientSlot);
   std::vector<Expression> wanted;
-  std::vector<std::size_t> uses;
+  std::vector<const ArrayUse*> uses;
+  const ScoreExtents extents{{problem.batch, problem.heads, problem.queries, problem.keys}, slots};
   std::vector<int> count(score.shapes.size(), 0);  // of uses of each array
   for (std::size_t k = 0; k < formula.uses.size(); ++k) {
     const int array = formula.uses[k].array;
     if (!body.IsWanted(array)) continue;
     wanted.push_back(formula.variables[k]);
-    uses.push_back(k);
+    uses.push_back(&formula.uses[k]);
     ++count[static_cast<std::size_t>(array)];
   }
   wanted.push_back(slot(kScoreSlot));
   const formula::Root root[] = {{formula.value, incoming, incoming}};
-  std::vector<Expression> derivatives = formula::Gradient(builder, root, wanted);
-
-  const ScoreExtents extents{{problem.batch, problem.heads, problem.queries, problem.keys}, slots};
   std::vector<Expression> values;
-  for (std::size_t k = 0; k < uses.size(); ++k) {
-    if (!derivatives[k]) continue;
-    const ArrayUse& use = formula.uses[uses[k]];
-    const auto array = static_cast<std::size_t>(use.array);
-    const bool is_alone = count[array] == 1;
-    values.push_back(derivatives[k]);
-    body.sums.emplace_back(use, extents, is_alone ? &body.gradients[array] : nullptr,
-                           problem.is_double);
+  try {
+    const std::vector<Expression> derivatives = formula::Gradient(builder, root, wanted);
+    for (std::size_t k = 0; k < uses.size(); ++k) {
+      if (!derivatives[k]) continue;
+      values.push_back(derivatives[k]);
+      const ArrayUse& use = *uses[k];
+      const auto array = static_cast<std::size_t>(use.array);
+      const bool is_alone = count[array] == 1;
+      body.sums.emplace_back(use, extents, is_alone ? &body.gradients[array] : nullptr,
+                             problem.is_double);
+    }
+    values.push_back(derivatives.back() ? derivatives.back() : builder.Zero(1));
+    body.program = CompileScore(values);
+  } catch (const formula::Refusal& refusal) {
+    ThrowInvalid("attention_backward", "score", Text("a derivative with ", refusal.expected),
+                 refusal.given);
   }
-  values.push_back(derivatives.back() ? derivatives.back() : builder.Zero(1));
-  body.program = CompileScore(values);
   for (const UseSums& sums : body.sums) {
     if (!sums.IsDirect()) continue;
     // Tiles without pairs are never pulled.

@@ -1,5 +1,7 @@
 #include "attention/score_program.hpp"
 
+#include "core/text.hpp"
+#include "formula/builder.hpp"
 #include "reduce/lower.hpp"
 #include "reduce/lower_fuse.hpp"
 #include "reduce/lower_schedule.hpp"
@@ -28,6 +30,11 @@ ScoreProgram CompileScore(std::span<const formula::Expression> values) {
     const bool is_view = code == reduce::Code::extract || code == reduce::Code::broadcast ||
                          code == reduce::Code::concat;
     if (is_view && graph[k].stage == formula::Dependence::ij) program.in_place = false;
+  }
+  const std::int64_t bytes = ScoreMemory<double>(program) * std::int64_t{sizeof(double)};
+  if (bytes > kMostScoreBytes) {
+    throw formula::Refusal(Text("values of at most ", kMostScoreBytes, " bytes for a tile"),
+                           Text(bytes));
   }
   return program;
 }

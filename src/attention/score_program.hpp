@@ -24,8 +24,6 @@ struct ScoreProgram {
   bool in_place = true;
 };
 
-ScoreProgram CompileScore(std::span<const formula::Expression> values);
-
 // Keys whose pairs are computed at a time, so that a few values of a tile stay in L1.
 inline constexpr int kScoreKeys = 64;
 
@@ -55,5 +53,11 @@ std::int64_t ScoreMemory(const ScoreProgram& program) {
          program.stages.column.planes * ScorePlane<Real>(Dependence::j) +
          program.stages.tile.planes * ScorePlane<Real>(Dependence::ij);
 }
+
+// What a thread may take for the values of a formula, whose vectors could ask for any amount.
+inline constexpr std::int64_t kMostScoreBytes = std::int64_t{4} << 20;
+
+// The program that computes `values`. Throws formula::Refusal where they take too much memory.
+ScoreProgram CompileScore(std::span<const formula::Expression> values);
 
 }  // namespace logsum::attend

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <type_traits>
+#include <utility>
 
 #include "attention/score_arrays.hpp"
 #include "core/dtype.hpp"

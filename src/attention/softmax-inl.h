@@ -65,9 +65,8 @@ HWY_INLINE void MaximumOf(const Real* HWY_RESTRICT scores, int keys,
     });
   }
   if (j < keys) {
-    Unrolled<kAbreast>([&](auto v) HWY_ATTR {
-      top[v] = hn::Max(hn::Load(d, scores + v * lanes), top[v]);
-    });
+    Unrolled<kAbreast>([&](auto v)
+                           HWY_ATTR { top[v] = hn::Max(hn::Load(d, scores + v * lanes), top[v]); });
   }
   Unrolled<kAbreast>([&](auto v) HWY_ATTR { top[v] = hn::Max(top[v], other[v]); });
 }
@@ -93,9 +92,9 @@ HWY_INLINE bool RaiseReferences(const Real* HWY_RESTRICT scores, int keys, int q
         continue;
       }
       any = true;
-      const V factor = hn::IfThenElse(
-          moves, logsum::HWY_NAMESPACE::ExpNonPositive(d, hn::Sub(old, top[v])),
-          hn::Set(d, Real{1}));
+      const V factor =
+          hn::IfThenElse(moves, logsum::HWY_NAMESPACE::ExpNonPositive(d, hn::Sub(old, top[v])),
+                         hn::Set(d, Real{1}));
       hn::Store(factor, d, factors + lane);
       hn::Store(hn::IfThenElse(moves, top[v], old), d, state.reference + lane);
       hn::Store(hn::Mul(factor, hn::Load(d, state.high + lane)), d, state.high + lane);

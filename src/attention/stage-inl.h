@@ -119,9 +119,10 @@ void StageRows(const View<4>& array, std::int64_t batch, std::int64_t head, std:
 // The same as they are, finite or not.
 template <class Real>
 void CopyRows(const View<4>& array, std::int64_t batch, std::int64_t head, std::int64_t begin,
-              int count, std::int64_t dim, Real* HWY_RESTRICT rows, std::int64_t stride) {
+              int count, std::int64_t dim, Real factor, Real* HWY_RESTRICT rows,
+              std::int64_t stride) {
   for (int r = 0; r < count; ++r) {
-    StageRow(array, batch, head, begin + r, dim, Real{1}, rows + r * stride, stride);
+    StageRow(array, batch, head, begin + r, dim, factor, rows + r * stride, stride);
   }
 }
 
@@ -159,9 +160,9 @@ inline void PrefetchRows(const View<4>& array, std::int64_t batch, std::int64_t 
   const auto size = static_cast<std::int64_t>(SizeOf(array.dtype));
   const std::int64_t bytes = array.strides[3] == 1 ? dim * size : 0;  // else a line an element
   for (std::int64_t r = begin; r < end; ++r) {
-    const auto* const row = static_cast<const char*>(array.data) +
-                            size * (batch * array.strides[0] + head * array.strides[1] +
-                                    r * array.strides[2]);
+    const auto* const row =
+        static_cast<const char*>(array.data) +
+        size * (batch * array.strides[0] + head * array.strides[1] + r * array.strides[2]);
     for (std::int64_t at = 0; at < bytes; at += kLine) __builtin_prefetch(row + at, 0, 2);
   }
 }

@@ -22,8 +22,11 @@ template <class Real, bool kRows>
 void PushTileOf(const FoldState<Real>& state, std::int64_t first, const TileValue<Real>& formula,
                 const TileValue<Real>& weight, const TileSpan& span) {
   switch (state.shape.fold) {
-    case Fold::sum:
-      return PushSum<Real, kRows>(state, first, formula, span);
+    case Fold::sum: {
+      const SumTarget<Real> target = TargetOf(state, first, TileValue<Real>{});
+      return PushSumsOf<Real, kRows>({&target, 1}, {.value = formula, .dim = state.shape.dim},
+                                     span);
+    }
     case Fold::logsumexp:
       return PushLogSumExp<Real, kRows>(state, first, formula, span);
     case Fold::logsumexp_weight:
@@ -50,8 +53,10 @@ void PushTile(const FoldState<Real>& state, std::int64_t first, const TileValue<
       return PushTileOf<Real, true>(state, first, formula, weight, span);
     case FormulaIndex::j:
       return PushTileOf<Real, false>(state, first, formula, weight, span);
-    case FormulaIndex::parameter:
-      return PushSumOfAll<Real>(state, formula, span);
+    case FormulaIndex::parameter: {
+      const SumTarget<Real> target = TargetOf(state, 0, TileValue<Real>{});
+      return PushSumsOfAll<Real>({&target, 1}, {.value = formula, .dim = state.shape.dim}, span);
+    }
   }
 }
 

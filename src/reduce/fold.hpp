@@ -60,6 +60,15 @@ template <class Real>
 void WriteState(const FoldState<Real>& state, Result result, std::int64_t begin, std::int64_t end,
                 const FoldOutput& output);
 
+// What sums add: value * times * row, or those of them that there are; the others' data is null.
+// Where there is a mask, terms at its zeros take no part: by themselves they are zero or NaN. `row`
+// is one of i alone, and for sums over i. What has one component for all `dim` has the step 0.
+template <class Real>
+struct SumTerms {
+  TileValue<Real> value, times{}, row{}, mask{};
+  std::int64_t dim = 1;
+};
+
 // What PushWeighted folds: the sum over the reduced index of w V, or w (U - V), times `factor`.
 // Vectors lie row by row (of the reduced or of the kept index), `stride` = PackedStride(dim)
 // elements apart; what stands behind their components is zeros.

@@ -274,6 +274,47 @@ HWY_INLINE Word<Real> CombineGroup(const Piece<Real>& x, Real neutral, const Com
   }
 }
 
+// The vector of the sums of a group's products.
+template <class Real, bool kRows>
+HWY_INLINE Word<Real> SumProducts(const Piece<Real>& x, const Piece<Real>& y) {
+  using V = Word<Real>;
+  const Words<Real> d;
+  const V zero = hn::Zero(d);
+  if constexpr (kRows) {
+    V sums[kLanes<Real>];
+    for (std::int64_t r = 0; r < kLanes<Real>; ++r) {
+      V sum[4] = {zero, zero, zero, zero};
+      if (r < x.rows) {
+        const Real *const a = x.Row(r), *const b = y.Row(r);
+        const std::int64_t whole = x.columns / kLanes<Real> * kLanes<Real>;
+        ForRow(a, whole, zero, [&](V v, std::int64_t c, auto k) HWY_ATTR {
+          sum[k] = hn::MulAdd(v, hn::LoadU(d, b + c), sum[k]);
+        });
+        if (whole < x.columns) {
+          const auto valid = hn::FirstN(d, static_cast<std::size_t>(x.columns - whole));
+          sum[1] = hn::MulAdd(hn::IfThenElseZero(valid, hn::LoadU(d, a + whole)),
+                              hn::IfThenElseZero(valid, hn::LoadU(d, b + whole)), sum[1]);
+        }
+      }
+      sums[r] = hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3]));
+    }
+    return CombineLanes<Real>(sums, Sum());
+  } else {
+    V sum[2] = {zero, zero};
+    const auto add = [&](std::int64_t r, V& to) HWY_ATTR {
+      to = hn::MulAdd(hn::LoadU(d, x.Row(r)), hn::LoadU(d, y.Row(r)), to);
+    };
+    std::int64_t r = 0;
+    for (; r + 2 <= x.rows; r += 2) {
+      add(r, sum[0]);
+      add(r + 1, sum[1]);
+    }
+    if (r < x.rows) add(r, sum[0]);
+    const auto valid = hn::FirstN(d, static_cast<std::size_t>(x.columns));
+    return hn::IfThenElseZero(valid, hn::Add(sum[0], sum[1]));
+  }
+}
+
 // term(x) for the terms of one result of a group: lane `kept`.
 template <class Real, bool kRows, class Term>
 void ForTerms(const Piece<Real>& x, std::int64_t kept, const Term& term) {

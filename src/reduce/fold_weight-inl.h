@@ -18,35 +18,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace logsum::reduce::HWY_NAMESPACE {
 
-// The sums of a group's products.
-template <class Real, bool kRows>
-HWY_INLINE Word<Real> SumProducts(const Shares<Real>& shares, const Piece<Real>& weight) {
-  using V = Word<Real>;
-  const Words<Real> d;
-  const V zero = hn::Zero(d);
-  if constexpr (kRows) {
-    V sums[kLanes<Real>];
-    for (std::int64_t r = 0; r < kLanes<Real>; ++r) {
-      V sum[4] = {zero, zero, zero, zero};
-      if (r < weight.rows) {
-        const Real* const share = shares.At(r);
-        ForRow(weight.Row(r), weight.columns, zero, [&](V w, std::int64_t c, auto k) HWY_ATTR {
-          sum[k] = hn::MulAdd(w, hn::LoadU(d, share + c), sum[k]);
-        });
-      }
-      sums[r] = hn::Add(hn::Add(sum[0], sum[1]), hn::Add(sum[2], sum[3]));
-    }
-    return CombineLanes<Real>(sums, Sum());
-  } else {
-    V sum[2] = {zero, zero};
-    for (std::int64_t r = 0; r < weight.rows; ++r) {
-      sum[r % 2] = hn::MulAdd(hn::LoadU(d, weight.Row(r)), hn::LoadU(d, shares.At(r)), sum[r % 2]);
-    }
-    const auto valid = hn::FirstN(d, static_cast<std::size_t>(weight.columns));
-    return hn::IfThenElseZero(valid, hn::Add(sum[0], sum[1]));
-  }
-}
-
 // The product of e^(formula - reference) and a weight, as their limits want it: nothing of -inf
 // takes part; beside terms of +inf, where reference is +inf, only those do, each with e^0.
 inline double Product(double formula, double reference, double weight) {
@@ -85,7 +56,8 @@ HWY_INLINE void PushProducts(const Totals<Real>& totals, const Real* reference,
                              const Piece<Real>& formula, const Shares<Real>& shares,
                              const Piece<Real>& weight, unsigned infinite) {
   const Words<Real> d;
-  const auto sum = SumProducts<Real, kRows>(shares, weight);
+  const auto sum =
+      SumProducts<Real, kRows>(weight, {shares.data, shares.row, weight.rows, weight.columns});
   const auto finite = hn::Lt(hn::Abs(sum), hn::Set(d, kInfinity<Real>));
   if (HWY_LIKELY(infinite == 0 && hn::AllTrue(d, finite))) {
     AddResults(totals, sum, Results<Real, kRows>(weight));

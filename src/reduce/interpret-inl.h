@@ -10,6 +10,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "hwy/highway.h"
@@ -188,11 +189,13 @@ class CellRun {
     for (; span.row < rows_.end; span.row += span.rows) {
       span.rows = std::min(cell_.blocking.tile_rows, rows_.end - span.row);
       int done = 0;
-      for (const reduce::Push& push : program_.pushes) {
-        for (; done < push.after; ++done) {
+      for (auto push = program_.pushes.begin(); push != program_.pushes.end();) {
+        for (; done < push->after; ++done) {
           RunTileInstruction(schedule.instructions[static_cast<std::size_t>(done)], span);
         }
-        PushGroup(push, span);
+        const auto next = push + push->sharing;
+        PushGroups({push, next}, span);
+        push = next;
       }
       for (std::size_t i = 0; i < schedule.values.size(); ++i) {
         if (schedule.values[i].stage == Dependence::i) tile_values_[i].data += span.rows;
@@ -241,13 +244,53 @@ class CellRun {
     }
   }
 
+  FormulaIndex Kept(const reduce::Push& push) const {
+    return program_.sources[static_cast<std::size_t>(push.group)].kept;
+  }
+
+  // The place of a tile in the state of a group.
+  std::int64_t PlaceOf(const reduce::Push& push, const TileSpan& span) const {
+    const std::int64_t begin = cell_.states[static_cast<std::size_t>(push.group)].begin;
+    const FormulaIndex kept = Kept(push);
+    return kept == FormulaIndex::i   ? span.row - begin
+           : kept == FormulaIndex::j ? span.column - begin
+                                     : 0;
+  }
+
+  // A value as folds read it: nothing where there is none.
+  TileValue<Real> Folded(int value) const {
+    if (value < 0) return {};
+    TileValue<Real> folded = InTile(value);
+    if (DimOf(value) == 1) folded.component = 0;
+    return folded;
+  }
+  std::int64_t DimOf(int value) const {
+    return program_.tile.values[static_cast<std::size_t>(value)].dim;
+  }
+
+  // Groups of the same terms, or one.
+  void PushGroups(std::span<const reduce::Push> pushes, const TileSpan& span) {
+    const reduce::Push& push = pushes.front();
+    const bool is_sum =
+        cell_.states[static_cast<std::size_t>(push.group)].state.shape.fold == Fold::sum;
+    if (!is_sum || push.reduced_vectors >= 0) return PushGroup(push, span);
+    SumTerms<Real> terms{Folded(push.formula), Folded(push.weight), Folded(push.row),
+                         Folded(push.mask)};
+    for (const int value : {push.formula, push.weight, push.row}) {
+      if (value >= 0) terms.dim = std::max(terms.dim, DimOf(value));
+    }
+    sum_targets_.clear();
+    for (const reduce::Push& of : pushes) {
+      sum_targets_.push_back(TargetOf(cell_.states[static_cast<std::size_t>(of.group)].state,
+                                      PlaceOf(of, span), Folded(of.scale)));
+    }
+    PushSums<Real>(Kept(push), sum_targets_, terms, span);
+  }
+
   void PushGroup(const reduce::Push& push, const TileSpan& span) {
-    const auto group = static_cast<std::size_t>(push.group);
-    const StateSpan<Real>& target = cell_.states[group];
-    const FormulaIndex kept = program_.sources[group].kept;
-    const std::int64_t begin = kept == FormulaIndex::i   ? span.row - target.begin
-                               : kept == FormulaIndex::j ? span.column - target.begin
-                                                         : 0;
+    const StateSpan<Real>& target = cell_.states[static_cast<std::size_t>(push.group)];
+    const FormulaIndex kept = Kept(push);
+    const std::int64_t begin = PlaceOf(push, span);
     if (push.reduced_vectors < 0) {
       PushTile<Real>(target.state, begin, InTile(push.formula),
                      push.weight < 0 ? TileValue<Real>{} : InTile(push.weight), span);
@@ -276,6 +319,7 @@ class CellRun {
   std::array<Stage, 4> stages_;
   std::vector<Packed> packed_;
   std::vector<TileValue<Real>> tile_values_;
+  std::vector<SumTarget<Real>> sum_targets_;
   Extent rows_, columns_;  // of the block
 };
 

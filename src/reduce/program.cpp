@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 
 #include "reduce/lower.hpp"
 #include "reduce/lower_fuse.hpp"
 #include "reduce/lower_schedule.hpp"
+#include "reduce/lower_sum.hpp"
 #include "reduce/lower_weighted.hpp"
 
 namespace logsum::reduce {
@@ -15,9 +17,18 @@ namespace {
 struct Wanted {
   int group;
   int formula, weight = -1;
+  int row = -1, mask = -1, scale = -1;
   int reduced = -1, kept = -1;
   double factor = 1;
   bool keep = false;
+
+  std::optional<FormulaIndex> sum_kept{};  // of sums of terms (lower_sum.hpp)
+
+  // Whether it is a sum of the same terms.
+  bool SharesTerms(const Wanted& other) const {
+    return sum_kept && sum_kept == other.sum_kept && formula == other.formula &&
+           weight == other.weight && row == other.row && mask == other.mask;
+  }
 };
 
 bool DependsOnReducedAlone(const Group& group, Dependence stage) {
@@ -63,12 +74,27 @@ void AddWanted(TermGraph& graph, const Group& group, int number, Program& progra
                           .keep = term.keep});
       }
     } else {
-      wanted.push_back({.group = number, .formula = formula});
+      const SumOfTerms sum = AsSumOfTerms(graph, formula, group.kept);
+      wanted.push_back({.group = number,
+                        .formula = sum.value,
+                        .weight = sum.times,
+                        .row = sum.row,
+                        .mask = sum.mask,
+                        .scale = sum.scale,
+                        .sum_kept = group.kept});
     }
   } else {
     wanted.push_back({.group = number, .formula = formula});
   }
   program.groups.push_back(shape);
+}
+
+// Brings sums of the same terms together.
+void SortBySharedTerms(std::vector<Wanted>& wanted) {
+  for (auto push = wanted.begin(); push != wanted.end(); ++push) {
+    std::stable_partition(push + 1, wanted.end(),
+                          [&](const Wanted& other) { return push->SharesTerms(other); });
+  }
 }
 
 // The position of a vector's value in Program::packed once locations are known; until then its
@@ -114,11 +140,13 @@ std::shared_ptr<const Program> Compile(std::span<const Group> groups,
   }
   std::vector<int*> roots;
   for (Wanted& push : wanted) {
-    for (int* const term : {&push.formula, &push.weight, &push.reduced, &push.kept}) {
+    for (int* const term : {&push.formula, &push.weight, &push.row, &push.mask, &push.scale,
+                            &push.reduced, &push.kept}) {
       if (*term >= 0) roots.push_back(term);
     }
   }
   Fuse(graph, roots);
+  SortBySharedTerms(wanted);
 
   Scheduler scheduler(graph);
   PackedVectors packed(graph, scheduler);
@@ -127,14 +155,20 @@ std::shared_ptr<const Program> Compile(std::span<const Group> groups,
     push.group = from.group;
     push.formula = scheduler.InTile(from.formula);
     if (from.weight >= 0) push.weight = scheduler.InTile(from.weight);
+    if (from.row >= 0) push.row = scheduler.InTile(from.row);
+    if (from.mask >= 0) push.mask = scheduler.InTile(from.mask);
+    if (from.scale >= 0) push.scale = scheduler.InTile(from.scale);
     push.after = scheduler.NumTileInstructions();
-    scheduler.UseInTile(push.formula);
-    scheduler.UseInTile(push.weight);
+    for (const int value : {push.formula, push.weight, push.mask}) scheduler.UseInTile(value);
     push.reduced_vectors = packed.Of(from.reduced);
     push.kept_vectors = packed.Of(from.kept);
     push.factor = from.factor;
     push.keep = from.keep;
     program->pushes.push_back(push);
+  }
+  for (std::size_t k = wanted.size(); k-- > 1;) {
+    if (!wanted[k - 1].SharesTerms(wanted[k])) continue;
+    program->pushes[k - 1].sharing = program->pushes[k].sharing + 1;
   }
   scheduler.Finish(*program);
   packed.Finish(*program);

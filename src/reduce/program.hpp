@@ -124,6 +124,9 @@ struct Push {
   int group = 0;
   int after = 0;
   int formula = -1, weight = -1;  // positions in the schedule's values; -1 for no weight
+  // Of sums: scale * the sum of formula * weight * row where `mask` is not zero (lower_sum.hpp).
+  int row = -1, mask = -1, scale = -1;
+  int sharing = 1;  // of sums: how many pushes from this one on are of the same terms
   // Of weighted groups (fold.hpp): positions in Program::packed, -1 for none. The formula is the
   // weight of vectors.
   int reduced_vectors = -1, kept_vectors = -1;

@@ -32,8 +32,7 @@ using logsum::HWY_NAMESPACE::Widen;
 
 using CtcD = hn::ScalableTag<double>;
 
-// Logarithms from here up have normal exponentials.
-inline constexpr double kLeastNormalLog = -708.39;
+inline constexpr double kLeastNormalLog = -708.39;  // from here up exponentials are normal
 
 HWY_INLINE hn::Vec<CtcD> LoadWide(CtcD d, const double* from) { return hn::LoadU(d, from); }
 HWY_INLINE hn::Vec<CtcD> LoadWide(CtcD d, const float* from) {
@@ -221,59 +220,60 @@ HWY_INLINE void EmissionsOfFrame(const ClassVectors& vectors, CtcNumbers numbers
   for (std::int64_t k = 0; k < vectors.count; k += vectors.lanes) {
     const std::int64_t at = vectors.At(k);
     const auto given = hn::LoadU(d, x + at);
-    const auto zero = hn::Le(given, hn::Set(d, kZeroWeight));
     const auto relative = hn::Sub(given, top);
     if (linear) {
-      const auto low = hn::And(hn::Lt(relative, lowest), hn::Not(zero));
+      // Zero weights are so far below the base that their exponential is zero by itself.
+      const auto low = hn::And(hn::Lt(relative, lowest), hn::Gt(given, hn::Set(d, kZeroWeight)));
       clamped = hn::Or(clamped, low);
-      const auto e = hn::IfThenElse(low, least, ExpNonPositive(d, relative));
-      hn::StoreU(hn::IfThenZeroElse(zero, e), d, emissions + at);
+      hn::StoreU(hn::IfThenElse(low, least, ExpNonPositive(d, relative)), d, emissions + at);
     } else {
+      const auto zero = hn::Le(given, hn::Set(d, kZeroWeight));
       hn::StoreU(hn::IfThenElse(zero, nothing, relative), d, emissions + at);
     }
   }
   if (!hn::AllFalse(d, clamped)) side.clamped = true;
 }
 
-// The log weights of a frame's classes as doubles, padding -inf, and their largest, `top`. Returns
-// whether no label of the frame has +inf or NaN; unless biased, that is from logits, also the
-// largest of all labels, `row_top`.
+// The log weights of a frame's classes as doubles, padding -inf; their largest, `top`; and unless
+// biased, that is from logits, that of all labels, `row_top`. Returns whether none is +inf or NaN.
 template <class Real>
 HWY_INLINE bool ReadClasses(const CtcStates& states, bool biased, const Real* row,
-                            std::int64_t labels, double* x, double& top, double& row_top) {
+                            std::int64_t labels, double* x, double& top, double& row_top,
+                            CtcSide& side) {
   const CtcD d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const auto count = static_cast<std::int64_t>(states.classes.size());
   const ClassVectors vectors(states);
+  const auto nothing = hn::Set(d, -std::numeric_limits<double>::infinity());
   if (!vectors.in_place) {
+    side.may_have_zeros = true;
     // First from end to end, which brings a long row near, then here and there.
     row_top = TopOfRow(row, labels);
-    const auto nothing = hn::Set(d, -std::numeric_limits<double>::infinity());
-    hn::StoreU(nothing, d, x + states.emission_width - lanes);
-    for (std::int64_t k = 0; k < count; ++k) {
-      const auto at = static_cast<std::size_t>(k);
-      const auto given = static_cast<double>(row[states.classes[at]]);
-      x[k] = biased ? given + states.class_bias[at] : given;
+    hn::StoreU(nothing, d, x + states.emission_width - states.lanes);
+    for (std::size_t k = 0; k < states.classes.size(); ++k) {
+      const auto given = static_cast<double>(row[states.classes[k]]);
+      x[k] = biased ? given + states.class_bias[k] : given;
     }
     top = TopOfFrame(vectors, x);
     return !std::isnan(row_top);
   }
   // The largest is found here, not by reading x again: its last two vectors overlap, and a load
   // that needs two stores waits till both have left the store buffer.
-  auto tops = hn::Set(d, -std::numeric_limits<double>::infinity());
-  const auto infinity = hn::Set(d, std::numeric_limits<double>::infinity());
-  auto below = hn::Eq(infinity, infinity);
-  for (std::int64_t k = 0; k < vectors.count; k += lanes) {
+  auto tops = nothing;
+  // Neither zeros nor +inf or NaN: one comparison for what hardly ever is.
+  const auto ordinary = hn::Set(d, -kZeroWeight);
+  auto all_ordinary = hn::Eq(ordinary, ordinary);
+  for (std::int64_t k = 0; k < vectors.count; k += states.lanes) {
     const std::int64_t at = vectors.At(k);
     const auto given = LoadWide(d, row + at);
     const auto bias = hn::LoadU(d, states.class_bias.data() + at);
-    below = hn::And(below, hn::Lt(given, infinity));
+    all_ordinary = hn::And(all_ordinary, hn::Lt(hn::Abs(given), ordinary));
     const auto weight = biased ? hn::Add(given, bias) : given;
     tops = hn::Max(tops, weight);
     hn::StoreU(weight, d, x + at);
   }
   top = row_top = hn::GetLane(hn::MaxOfLanes(d, tops));
-  return hn::AllTrue(d, below);
+  if (hn::AllTrue(d, all_ordinary)) return true;
+  side.may_have_zeros = true;
+  return !std::isnan(TopOfRow(row, labels));
 }
 
 // The softmax's denominator from the emissions of a whole alphabet: terms of 1 are the maximum's.
@@ -352,7 +352,7 @@ void PrepareFrames(const CtcJob& job, const CtcStates& states, CtcNumbers number
       // Logits of all labels are needed for the softmax; else only the sequence's own count.
       const Real* const row = rows.Row(t - block);
       if (!ReadClasses(states, !job.from_logits, row, job.frames.labels, at, tops[t - block],
-                       row_tops[t - block])) {
+                       row_tops[t - block], side)) {
         side.invalid = true;
         return;
       }

@@ -181,6 +181,29 @@ HWY_INLINE void WriteFramesInVectors(const CtcJob& job, const CtcStates& states,
   }
 }
 
+// Whether a block's gradient is no more than minus its shares, in neighbouring floats.
+template <class N>
+HWY_INLINE bool IsPlain(const CtcJob& job, const CtcStates& states, const CtcSide& side) {
+  return !N::kRanged && !job.from_logits && !side.may_have_zeros && states.whole_alphabet &&
+         job.gradient.label_stride == 1 && job.gradient.dtype == DType::f32;
+}
+
+// Writes such a gradient: narrowed first, then transposed to where it goes.
+HWY_INLINE void WritePlainFrames(const CtcJob& job, const CtcStates& states, CtcSide& side,
+                                 std::int64_t begin, std::int64_t count) {
+  const hn::CappedTag<double, kCtcBlock> d;
+  const hn::Rebind<float, decltype(d)> df;
+  const auto classes = static_cast<std::int64_t>(states.classes.size());
+  float* const narrow = reinterpret_cast<float*>(side.gamma);  // free by now
+  for (std::int64_t i = 0; i < classes * kCtcBlock; i += static_cast<std::int64_t>(hn::Lanes(d))) {
+    // Not Neg: that of nothing would be -0.
+    const auto gradient = hn::Sub(hn::Zero(d), hn::Load(d, side.shares + i));
+    hn::StoreU(hn::DemoteTo(df, gradient), df, narrow + i);
+  }
+  auto* const to = static_cast<float*>(job.gradient.data) + begin * job.gradient.frame_stride;
+  Transpose(narrow, kCtcBlock, classes, count, to, job.gradient.frame_stride);
+}
+
 template <class N>
 HWY_INLINE void WriteBlock(const CtcJob& job, const CtcStates& states, const CtcWork& work,
                            CtcSide& side, std::int64_t begin, std::int64_t end) {
@@ -188,7 +211,9 @@ HWY_INLINE void WriteBlock(const CtcJob& job, const CtcStates& states, const Ctc
   SumClasses(job, states, side, SpanOfBlock(states, begin, end), count);
   const bool in_vectors = states.whole_alphabet && job.gradient.label_stride == 1 &&
                           states.classes.size() >= hn::Lanes(CtcD());
-  if (in_vectors && job.gradient.dtype == DType::f32) {
+  if (IsPlain<N>(job, states, side)) {
+    WritePlainFrames(job, states, side, begin, count);
+  } else if (in_vectors && job.gradient.dtype == DType::f32) {
     WriteFramesInVectors<N, float>(job, states, work, side, begin, count);
   } else if (in_vectors && job.gradient.dtype == DType::f64) {
     WriteFramesInVectors<N, double>(job, states, work, side, begin, count);

@@ -69,7 +69,8 @@ class Emissions {
   using Index = hn::Vec<hn::RebindToSigned<CtcD>>;
 
   HWY_INLINE explicit Emissions(Row row)
-      : fractions_(CtcD(), row.fractions),
+      : row_(row),
+        fractions_(CtcD(), row.fractions),
         exponents_(CtcD(), N::kRanged ? row.exponents : row.fractions),
         slopes_(CtcD(), kIsDual<N> ? row.slopes : row.fractions) {}
   HWY_INLINE typename N::Number operator[](Index at) const {
@@ -81,8 +82,21 @@ class Emissions {
       return {fractions_[at]};
     }
   }
+  // The same for all lanes, by a load instead of a lookup.
+  HWY_INLINE typename N::Number Of(std::int64_t at) const {
+    const CtcD d;
+    if constexpr (kIsDual<N>) {
+      return {hn::Set(d, row_.fractions[at]), hn::Set(d, row_.exponents[at]),
+              hn::Set(d, row_.slopes[at])};
+    } else if constexpr (N::kRanged) {
+      return {hn::Set(d, row_.fractions[at]), hn::Set(d, row_.exponents[at])};
+    } else {
+      return {hn::Set(d, row_.fractions[at])};
+    }
+  }
 
  private:
+  Row row_;
   Table<CtcD> fractions_, exponents_, slopes_;
 };
 
@@ -142,7 +156,7 @@ HWY_INLINE void ForwardStep(const CtcStates& states, const CtcStep& step,
   const hn::RebindToSigned<CtcD> di;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   ZeroVectors<N>(step.from, step.from_span.end, step.span.end);
-  const auto blank_emission = emissions[hn::Set(di, states.blank_class)];
+  const auto blank_emission = emissions.Of(states.blank_class);
   const std::int64_t first = step.span.first;
   auto last_label =
       step.from_span.first < first ? N::Load(d, step.from.labels, (first - 1) * lanes) : N::Zero(d);
@@ -166,7 +180,7 @@ HWY_INLINE void BackwardStep(const CtcStates& states, const CtcStep& step,
   const hn::RebindToSigned<CtcD> di;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   ZeroVectors<N>(step.from, step.span.first, step.from_span.first);
-  const auto blank_emission = emissions[hn::Set(di, states.blank_class)];
+  const auto blank_emission = emissions.Of(states.blank_class);
   const std::int64_t end = step.span.end;
   const bool has_more = step.from_span.end > end;
   auto next_label = has_more ? N::Load(d, step.from.labels, end * lanes) : N::Zero(d);

@@ -32,6 +32,7 @@ struct CtcSide {
   double exponent = 0;              // scores of the last row are times 2^this
   double least_total = 0;           // the smallest mass of a frame, in units of its rows
   bool invalid = false;             // +inf or NaN in a frame
+  bool may_have_zeros = false;      // scores from kZeroWeight down in a frame
   bool clamped = false;             // an emission below the smallest normal number
   bool flushed = false;             // a score below it (linear_down)
 

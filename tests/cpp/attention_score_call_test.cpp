@@ -146,7 +146,7 @@ TYPED_TEST(AttentionScoreCall, SoftcapOfALearnedCap) {
   CheckAll(attention);
 }
 
-// Documents, a sliding window and lengths, with NaN in what is left out.
+// Documents, a sliding window and lengths.
 TYPED_TEST(AttentionScoreCall, MasksByFormula) {
   AttentionInput input = Input(200, 200);
   input.lengths_q = {200, 150};
@@ -166,6 +166,30 @@ TYPED_TEST(AttentionScoreCall, MasksByFormula) {
   attention.score_names = {"doc"};
   attention.score_args = {doc};
   CheckAll(attention);
+}
+
+// What a formula leaves out is never seen, forward or backward.
+TYPED_TEST(AttentionScoreCall, LeftOutKeysMayBeNaN) {
+  AttentionInput input = Input();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const auto spoil = [&](std::vector<double>& values, std::int64_t width) {
+    for (std::int64_t head = 0; head < 4; ++head) {
+      for (std::int64_t j = 250; j < 301; ++j) {
+        const double value = j % 2 == 0 ? nan : kInfinity;
+        values[static_cast<std::size_t>((head * 301 + j) * width + j % width)] = value;
+      }
+    }
+  };
+  spoil(input.k, input.dim);
+  spoil(input.v, input.value_dim);
+  input.options.score = "Where(j < 250, s - Abs(i - j) / 64, -inf)";
+  input.score = [](double s, const AttentionPair& at) {
+    return at.key < 250 ? s - static_cast<double>(std::abs(at.query - at.key)) / 64 : -kInfinity;
+  };
+  AttentionCase<TypeParam> attention(input);
+  CheckAll(attention);
+  for (std::int64_t c = 0; c < 20; ++c) EXPECT_EQ(attention.grad_k.Get(260 * 20 + c), 0);
+  for (std::int64_t c = 0; c < 12; ++c) EXPECT_EQ(attention.grad_v.Get(260 * 12 + c), 0);
 }
 
 // A row whose every score the formula makes -inf is a row without keys.

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 #include <string_view>
@@ -17,7 +18,6 @@
 #include "attention/score_arrays.hpp"
 #include "attention/score_body.hpp"
 #include "attention/score_gradient.hpp"
-#include "core/arena.hpp"
 #include "core/buffer.hpp"
 #include "formula_evaluate.hpp"
 

@@ -208,11 +208,12 @@ TEST_P(AttentionOnEveryTarget, ConstantInputsDoNotDrift) {
   run.Run();
   const double s = 4 * run.q.Get(0) * run.k.Get(0) / 2;
   for (std::int64_t i = 0; i < run.lse.Size(); ++i) {
-    EXPECT_NEAR(run.lse.Get(i), s + std::log(static_cast<double>(kKeys)), 3 * 0x1p-20);
+    EXPECT_NEAR(run.lse.Get(i), s + std::log(static_cast<double>(kKeys)),
+                6 * HalfUlp<float>(s + 11));
   }
   for (std::int64_t i = 0; i < run.out.Size(); ++i) {
-    // A mean of equal values.
-    EXPECT_NEAR(run.out.Get(i), run.v.Get(0), 4 * HalfUlp<float>(0.1)) << i;
+    // As good as the mean of few.
+    EXPECT_NEAR(run.out.Get(i), run.v.Get(0), kForward * kRoundoff<float> * run.v.Get(0)) << i;
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "array.hpp"
@@ -228,6 +229,46 @@ TEST(CtcLoss, MaxGradientIsTheAlignment) {
                     : 0;
             EXPECT_NEAR(problem.grad.Get(problem.At(t, n, c)),
                         static_cast<double>(x) - (said == c ? 1 : 0), 1e-14);
+          }
+        }
+      }
+    }
+  }
+}
+
+// float32 gradients of whole alphabets are narrowed before they are put in place, unless something
+// in a frame is a zero; float64's never are. Both are the same numbers, down to the sign of
+// nothing.
+TEST(CtcLoss, NarrowedGradients) {
+  std::mt19937 random(21);
+  std::normal_distribution<float> normal(0, 3);
+  for (const std::int64_t C : {2, 7, 8, 20, 32, 41, 70}) {
+    for (const std::int64_t frames : {5, 16, 43}) {
+      for (const bool with_zeros : {false, true}) {
+        std::vector<Labels> targets;
+        for (const std::int64_t length : {0, 1, 2, 4}) {
+          targets.push_back(RandomTarget(length, C, 0, random));
+        }
+        CtcProblem<float> narrow(frames, C, targets);
+        narrow.Fill([&] { return with_zeros && random() % 50 == 0 ? -kInf : normal(random); });
+        CtcProblem<double> wide(frames, C, targets);
+        const std::int64_t size = narrow.grad.Size();
+        for (std::int64_t i = 0; i < size; ++i) wide.log_probs.Set(i, narrow.log_probs.Get(i));
+        // A weight's sign is the gradient's.
+        Array<double> weights({narrow.N});
+        for (std::int64_t n = 0; n < narrow.N; ++n) weights.Set(n, n % 2 == 0 ? 1.5 : -0.25);
+        Tensor given = weights;
+        for (const Tensor* const of : {static_cast<Tensor*>(nullptr), &given}) {
+          narrow.options.weights = wide.options.weights = of;
+          auto narrow_results = narrow.RunOnEveryTarget();
+          auto wide_results = wide.RunOnEveryTarget();
+          for (std::size_t k = 0; k < narrow_results.size(); ++k) {
+            SCOPED_TRACE(narrow_results[k].target + ", C " + std::to_string(C));
+            for (std::int64_t i = 0; i < size; ++i) {
+              const double from = wide_results[k].grad.Get(i), to = narrow_results[k].grad.Get(i);
+              ASSERT_EQ(static_cast<float>(from), to) << "element " << i;
+              ASSERT_EQ(std::signbit(from), std::signbit(to)) << "element " << i;
+            }
           }
         }
       }

@@ -21,6 +21,7 @@ pytest.importorskip("rich")
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 MODULES = [
     "accuracy",
+    "attention",
     "core_figures",
     "ctc",
     "harness",
@@ -57,6 +58,7 @@ def bench() -> Iterator[Benchmarks]:
         sys.path.remove(str(FOLDER))
         for name in (
             *MODULES,
+            "attention_work",
             "ctc_work",
             "logsumexp_work",
             "matmul_work",
@@ -165,7 +167,7 @@ def test_judge(bench: Benchmarks) -> None:
 # What the max trick gets wrong.
 BEYOND_PEERS = ("matmul-sigma-300", "matmul-permuted")
 every_operation = pytest.mark.parametrize(
-    "operation", ["logsumexp", "matmul", "scan", "ctc", "reduce"]
+    "operation", ["logsumexp", "matmul", "scan", "ctc", "reduce", "attention"]
 )
 
 

@@ -71,6 +71,47 @@ def test_page_on_reductions() -> None:
     assert names["others"](points, points)[0, 0] == pytest.approx(alone, rel=1e-14)
 
 
+def test_page_on_attention() -> None:
+    torch = pytest.importorskip("torch")
+    page = (Path(__file__).parents[2] / "docs" / "attention.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)
+    # The whole of its parts, and one entry of the softmax that nobody stored.
+    torch.testing.assert_close(names["merged"], logsum.attention(*(names[x] for x in "qkv")))
+    scores = names["q"][0, 0, 5] @ names["k"][0, 0].T / 4
+    assert names["p"].item() == pytest.approx(scores.softmax(0)[9].item(), rel=1e-13)
+    # A bias that all keys share changes no softmax: its gradient cancels in every row.
+    rows = names["dbias"].sum(dim=-1)
+    assert rows.abs().max() < 1e-5 * names["dbias"].abs().sum(dim=-1).max()
+    assert 0 < names["spent"].min() < names["spent"].max() < 1
+    assert names["y"].shape == names["x"].shape
+
+
+def test_attention_program(capsys: pytest.CaptureFixture[str]) -> None:
+    program = Path(__file__).parents[2] / "examples" / "python" / "attention.py"
+    runpy.run_path(str(program), run_name="__main__")
+    printed = dict(re.findall(r"(.*?): +(-?[\d.e-]+)", capsys.readouterr().out))
+    # Scores of size 30 in float32, and values of a few.
+    assert float(printed["merged, beside one heap"]) < 1e-4
+    assert float(printed["answered rightly"]) > 98
+    assert float(printed["the right book known"]) > 98
+    assert float(printed["known,   refused"]) < 20
+    assert float(printed["unknown, refused"]) > 95
+
+
+def test_transformer_program(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    program = Path(__file__).parents[2] / "examples" / "python" / "transformer.py"
+    runpy.run_path(str(program), run_name="__main__")
+    printed = dict(re.findall(r"(.*?): +(-?[\d.e-]+)", capsys.readouterr().out))
+    assert float(printed["loss, step 150"]) < 0.1 * float(printed["loss, step   1"])
+    # Saying no to every letter is right for 63 of 100.
+    assert float(printed["answered rightly"]) > 95
+    # The same log odds, of size 10, from two orders of float32 sums.
+    assert float(printed["PyTorch's attention, same weights"]) < 1e-3
+
+
 def test_hmm_program(capsys: pytest.CaptureFixture[str]) -> None:
     program = Path(__file__).parents[2] / "examples" / "python" / "hmm.py"
     names = runpy.run_path(str(program), run_name="__main__")

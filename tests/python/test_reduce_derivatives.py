@@ -234,6 +234,27 @@ def test_masked_terms_have_no_gradient() -> None:
     torch.testing.assert_close(by_y, want_y)
 
 
+@both_axes
+def test_gradients_that_share_sums(axis: int) -> None:
+    """Several variables of one index, and a factor that is infinite where nothing takes part."""
+    aliases = ["x = Vi(1)", "u = Vi(1)", "y = Vj(1)", "a = Vj(1)", "w = Vj(1)", "p = Pm(1)"]
+    call = logsum.Genred("Log(w) - Square(p - a) * Square(x - u * y)", aliases, "LogSumExp", axis)
+    generator = torch.Generator().manual_seed(2)
+    x, u, y, a, w, p = (
+        torch.rand(shape, dtype=torch.float64, generator=generator)
+        for shape in ((300, 1), (300, 1), (700, 1), (700, 1), (700, 1), (1,))
+    )
+    w[::3] = 0
+    inputs = [z.requires_grad_() for z in (x, u, y, a, w, p)]
+    value = call(*inputs)
+    some = w[:, 0] > 0
+    dense = torch.log(w[some].T) - (p - a[some].T) ** 2 * (x - u * y[some].T) ** 2
+    want = torch.logsumexp(dense, axis).sum()
+    got = torch.autograd.grad(value[torch.isfinite(value)].sum(), inputs)
+    for gradient, expected in zip(got, torch.autograd.grad(want, inputs), strict=True):
+        torch.testing.assert_close(gradient, expected, **CLOSE)
+
+
 def test_large_values_have_exact_shares() -> None:
     """A gradient at values near 1e4 in float32 is right to 1e-6: lse and residual are both kept."""
     generator = torch.Generator().manual_seed(0)

@@ -80,7 +80,7 @@ def test_gradients_need_out_and_lse_alone() -> None:
 
 
 def test_every_way_attends() -> None:
-    q, k, v = _attention_cost.inputs(np.random.default_rng(RNG_SEED), 2, 40)
+    q, k, v = _attention_cost.inputs(np.random.default_rng(RNG_SEED), 2, 40, 24)
     for causal in (False, True):
         first, *others = (
             np.asarray(way.bind(q, k, v, causal=causal, gradient=False)())

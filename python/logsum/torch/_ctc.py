@@ -29,11 +29,12 @@ def ctc_loss(
     name = "ctc_loss"
     kind, label = semiring_name(name, semiring), as_integer(name, "blank", blank)
     frames = as_floating(name, "log_probs", log_probs)
-    check_frames(name, frames.shape, unbatched=True)
-    single = frames.ndim == 2
+    shape = frames.shape
+    check_frames(name, shape, unbatched=True)
+    single = len(shape) == 2
     if single:
         frames = frames.unsqueeze(1)
-    batch = frames.shape[1]
+    batch = 1 if single else shape[1]
     labels = fit_targets(name, as_integers(name, "targets", targets), batch, single=single)
     inputs = _lengths(name, "input_lengths", input_lengths, batch, single=single)
     lengths = _lengths(name, "target_lengths", target_lengths, batch, single=single)

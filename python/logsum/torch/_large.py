@@ -18,12 +18,9 @@ def empty_like(tensor: Tensor) -> Tensor:
     NumPy asks the system for large pages. Memory fresh from it otherwise costs a fault every 4 KB,
     which takes longer than to write a gradient there.
     """
+    if tensor.numel() * tensor.element_size() < _LARGE:
+        return torch.empty_like(tensor)
     dtype = _NUMPY.get(tensor.dtype)
-    if (
-        dtype is None
-        or tensor.numel() * tensor.element_size() < _LARGE
-        or not is_plain((tensor,))
-        or not tensor.is_contiguous()
-    ):
+    if dtype is None or not is_plain((tensor,)) or not tensor.is_contiguous():
         return torch.empty_like(tensor)
     return torch.from_numpy(np.empty(tensor.shape, dtype))

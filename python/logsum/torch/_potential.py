@@ -333,8 +333,8 @@ def _scaled(
     slopes: Sequence[Tensor], grad: Tensor, axes: Sequence[int], wanted: Sequence[bool]
 ) -> list[Tensor | None]:
     """Gradients times an incoming one, in place."""
-    factors = grad.flatten().tolist()  # a tenth of the time that a comparison in torch takes
-    if factors.count(1.0) != len(factors):
+    factors: Any = grad.tolist()  # a tenth of the time that a comparison in torch takes
+    if (factors.count(1.0) != len(factors)) if grad.ndim else factors != 1:
         for slope, axis, want in zip(slopes, axes, wanted, strict=True):
             if want:
                 slope.mul_(_along(grad, axis, slope.ndim) if grad.ndim else grad)

@@ -54,7 +54,7 @@ def check_tensor(function: str, argument: str, value: Any) -> None:
         raise type_error(function, argument, "torch.Tensor, like others", type_name(value))
     if value.layout is not torch.strided:
         raise type_error(function, argument, "a dense tensor", value.layout)
-    if value.device.type not in ("cpu", "meta"):
+    if not (value.is_cpu or value.is_meta):  # a fifth of the time of asking for the device's type
         expected = "a CPU tensor (this build computes on no other device)"
         raise RuntimeError(error_text(function, argument, expected, f"one on {value.device}"))
     check_ndim(function, argument, value.ndim)

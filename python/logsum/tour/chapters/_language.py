@@ -68,7 +68,7 @@ class Settings:
     heads: int = 4
     layers: int = 2
     batch: int = 16
-    steps: int = 300
+    steps: int = 250
     rate: float = 5e-3
     seconds: float = 17.0  # no step begins after these
 
@@ -215,7 +215,8 @@ def _batch(ids: Array, settings: Settings, rng: np.random.Generator) -> Any:
 
 def _loss(model: Model, ids: Any, attend: Attend) -> Any:
     torch: Any = find_module("torch")
-    logits = model.logits(ids[:, :-1], attend)
+    # In double, so that losses which differ by less than a float32's ulp can be told apart.
+    logits = model.logits(ids[:, :-1], attend).double()
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 
 
