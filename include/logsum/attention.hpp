@@ -72,7 +72,8 @@ struct AttentionGradients {
 
 // Gradients of sum(grad_out out) + sum(grad_lse lse); a null grad_lse is zero. p = exp(s - lse) is
 // rebuilt from `out`'s lse, nothing of size M N is stored (but a bias's gradient, if that is its
-// shape). Deterministic. Five products in one pass.
+// shape). Deterministic. Five products in one pass. Gradients in half types are summed in f32, which
+// takes memory for as many floats as they have elements.
 void attention_backward(const Tensor& grad_out, const Tensor* grad_lse, const Tensor& q,
                         const Tensor& k, const Tensor& v, const AttentionArrays&, const Tensor& out,
                         const Tensor& lse, AttentionGradients&, AttentionOptions = {},

@@ -150,7 +150,8 @@ def attention(
 
     Gradients flow to q, k, v, bias, sinks and every floating array in `score_args`, from `out` and
     from `lse`. They save `out` and `lse` only and compute exp(s - lse) again [1]_, in five matrix
-    products of a single pass. A bias's gradient has the bias's shape.
+    products of a single pass. A bias's gradient has the bias's shape. Second derivatives and
+    forward mode are not implemented, and raise RuntimeError.
 
     The result is the exact attention of scores that are each right to a few roundings of
     ``scale * sum_d |q_d k_d| + |bias|``; the sums over keys lose no digits however many there are.

@@ -14,6 +14,8 @@ CAUSAL = {False: 0, True: 1, "top-left": 1, "bottom-right": 2}
 _UNBOUNDED = -1
 # The C++ library reads a scale of 0 as the default one; this number times any score is 0 as well.
 _NO_SCALE = 2.0**-1022
+# Beyond, a cap or its reciprocal is no normal number in float32.
+_LARGEST_CAP = 1e30
 
 
 class Options(NamedTuple):
@@ -85,8 +87,9 @@ def _softcap(softcap: Any) -> float:
     if softcap is None:
         return 0.0
     number = _real("softcap", softcap)
-    if not (math.isfinite(number) and number > 0):
-        raise value_error(NAME, "softcap", "a positive number, or None", number)
+    if not 1 / _LARGEST_CAP <= number <= _LARGEST_CAP:
+        expected = f"a number from {1 / _LARGEST_CAP:g} to {_LARGEST_CAP:g}, or None"
+        raise value_error(NAME, "softcap", expected, number)
     return number
 
 

@@ -95,7 +95,7 @@ void Arguments::SetSizes(const Tensor& q, const Tensor& k, const Tensor& v) {
     ThrowInvalid(function_, "q", Text("a number of heads that k's divides, ", p.kv_heads),
                  "shape " + ShapeString(q.shape));
   }
-  p.group = p.kv_heads == 0 ? 1 : p.heads / p.kv_heads;
+  p.group = p.heads == 0 ? 1 : p.heads / p.kv_heads;
   p.q = RowView(q);
   p.k = RowView(k);
   p.v = RowView(v);
@@ -131,9 +131,10 @@ void Arguments::SetOptions(const AttentionOptions& options) {
   Problem& p = problem_;
   CheckNumber(function_, "scale", options.scale, std::isfinite(options.scale),
               "a finite number, or 0 for 1 / sqrt(dim)");
-  CheckNumber(function_, "softcap", options.softcap,
-              std::isfinite(options.softcap) && options.softcap >= 0,
-              "a positive finite number, or 0 for none");
+  // Beyond, float32 has no reciprocal of it.
+  const bool is_cap = options.softcap >= 1e-30 && options.softcap <= 1e30;
+  CheckNumber(function_, "softcap", options.softcap, is_cap || options.softcap == 0,
+              "a number from 1e-30 to 1e30, or 0 for none");
   const double dim = static_cast<double>(std::max<std::int64_t>(p.dim, 1));
   p.scale = options.scale != 0 ? options.scale : 1 / std::sqrt(dim);
   p.softcap = options.softcap;

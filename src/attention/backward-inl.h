@@ -3,8 +3,9 @@
 //   P^T = exp(S^T - lse)     dv += P^T dO      dS^T = P^T (v dO^T - delta)
 //   dk += dS^T q             dq += dS k
 //
-// Chains of additions: 32 pairs in registers, the tiles of a block of queries plainly (dk, dv) or
-// of kFold tiles of keys (dq), then compensated over the cell, then one addition a cell.
+// Chains of additions, none longer than 32: pairs in registers; these chunks plainly, of a block of
+// queries (dk, dv) or of kFold tiles of keys (dq); these plainly or, if there are more, compensated
+// over the cell; then one addition a cell.
 #if defined(LOGSUM_ATTENTION_BACKWARD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGSUM_ATTENTION_BACKWARD_INL_H_
 #undef LOGSUM_ATTENTION_BACKWARD_INL_H_

@@ -111,8 +111,7 @@ class Runner {
     plan_ = MakeBackwardPlan(problem, gradients, score_.has_value(),
                              score_.has_value() && score_->SharesPairs());
     if (score_) {
-      score_elements_ =
-          std::max(problem.score->ScratchElements(), score_->ScratchElements());
+      score_elements_ = std::max(problem.score->ScratchElements(), score_->ScratchElements());
     }
     bytes_ = static_cast<std::size_t>(kernels_.bytes(problem, plan_, score_elements_));
   }
@@ -124,6 +123,7 @@ class Runner {
     }
     ClearVector();
     RunBands();
+    if (plan_.bias == BiasSums::pairs && plan_.bundles == 0) ClearPairs(problem_, gradients_);
     if (plan_.bias == BiasSums::keys || plan_.bias == BiasSums::queries) {
       FinishBias(problem_, gradients_, plan_.bias, vector_, context_);
     }
@@ -171,7 +171,8 @@ class Runner {
   std::int64_t SpanOf(std::int64_t heads) const {
     const bool whole = plan_.all_batches || plan_.all_heads;
     return whole ? problem_.batch * heads
-                 : std::min(plan_.band, plan_.bundles) * (heads / problem_.kv_heads);
+                 : std::min(plan_.band, plan_.bundles) * heads /
+                       std::max<std::int64_t>(problem_.kv_heads, 1);
   }
 
   void RunBands() {
@@ -217,8 +218,8 @@ class Runner {
       const Extent batches = BatchesOf(bundle), heads = HeadsOf(bundle);
       const std::int64_t width = heads.Size() * members;
       ParallelFor(batches.Size() * width * groups, context_.threads, [&](std::int64_t task) {
-        visit(batches.begin + task / groups / width,
-              heads.begin * members + task / groups % width, task % groups);
+        visit(batches.begin + task / groups / width, heads.begin * members + task / groups % width,
+              task % groups);
       });
     }
   }
@@ -250,13 +251,12 @@ class Runner {
               q.At(batch, head * problem_.group + member, plan_.by_keys ? copy : 0, query_group);
         }
         const std::int64_t key_copy = plan_.by_keys ? 0 : copy;
-        kernels_.run({problem_, gradients_, plan_, score_ ? &*score_ : nullptr,
-                      static_cast<int>(key_group), score_elements_, delta_.get(), share_.get(),
-                      batch, head, queries, keys, to_q.data(),
-                      k.At(batch, head, key_copy, key_group),
-                      v.At(batch, head, key_copy, key_group),
-                      plan_.pair_interval == 0 ? nullptr : pairs.get(),
-                      heads.begin * problem_.group, vector_, memory.get()});
+        kernels_.run(
+            {problem_, gradients_, plan_, score_ ? &*score_ : nullptr, static_cast<int>(key_group),
+             score_elements_, delta_.get(), share_.get(), batch, head, queries, keys, to_q.data(),
+             k.At(batch, head, key_copy, key_group), v.At(batch, head, key_copy, key_group),
+             plan_.pair_interval == 0 ? nullptr : pairs.get(), heads.begin * problem_.group,
+             vector_, memory.get()});
       }
     }
   }

@@ -3,8 +3,9 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "attention/backward_cpu_f64.cpp"
-#include "hwy/foreach_target.h"  // IWYU pragma: keep
-#include "hwy/highway.h"
+#include <hwy/foreach_target.h>  // IWYU pragma: keep
+#include <hwy/highway.h>
+
 #include "attention/backward-inl.h"
 #include "attention/backward_rows-inl.h"
 
@@ -14,9 +15,9 @@ namespace {
 
 const BackwardKernels<double>* TableOfTarget() {
   static constexpr BackwardKernels<double> table = {.bytes = CellBytes<double>,
-                                                   .prepare = PrepareRows<double>,
-                                                   .run = RunCell<double>,
-                                                   .gather = Gather<double>};
+                                                    .prepare = PrepareRows<double>,
+                                                    .run = RunCell<double>,
+                                                    .gather = Gather<double>};
   return &table;
 }
 

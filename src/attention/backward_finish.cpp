@@ -58,8 +58,8 @@ void FinishBias(const Problem& problem, const Gradients& gradients, BiasSums kin
   // Axes that the bias repeats are summed, the others walked.
   const bool sums_batch = to.strides[0] == 0, sums_head = to.strides[1] == 0;
   const bool sums_all = to.strides[by_keys ? 3 : 2] == 0;
-  const std::int64_t batches = sums_batch ? std::min<std::int64_t>(problem.batch, 1) : problem.batch;
-  const std::int64_t heads = sums_head ? std::min<std::int64_t>(problem.heads, 1) : problem.heads;
+  const std::int64_t batches = sums_batch ? 1 : problem.batch;
+  const std::int64_t heads = sums_head ? 1 : problem.heads;
   constexpr std::int64_t kRun = 256;
   const std::int64_t runs = sums_all ? 1 : (size + kRun - 1) / kRun;
   ParallelFor(batches * heads * runs, context.threads, [&](std::int64_t task) {
@@ -81,6 +81,17 @@ void FinishBias(const Problem& problem, const Gradients& gradients, BiasSums kin
       Write(to, {batch, head, query, key}, sum.Value());
     }
   });
+}
+
+void ClearPairs(const Problem& problem, const Gradients& gradients) {
+  const auto& strides = gradients.bias.strides;
+  const std::int64_t batches = strides[0] == 0 ? 1 : problem.batch;
+  const std::int64_t heads = strides[1] == 0 ? 1 : problem.heads;
+  for (std::int64_t at = 0; at < batches * heads * problem.queries * problem.keys; ++at) {
+    const std::int64_t row = at / problem.keys, head = row / problem.queries;
+    Write(gradients.bias, {head / heads, head % heads, row % problem.queries, at % problem.keys},
+          0);
+  }
 }
 
 template void FinishSinks(const Problem&, const Gradients&, const float*, const float*, Context);

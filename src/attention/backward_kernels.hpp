@@ -30,13 +30,13 @@ struct Cell {
   const Problem& problem;
   const Gradients& gradients;
   const BackwardPlan& plan;
-  ScoreGradient* score;       // null: no score formula
-  int slot;                   // of the score's sums
+  ScoreGradient* score;         // null: no score formula
+  int slot;                     // of the score's sums
   std::int64_t score_elements;  // of the formula's scratch
-  const Real *delta, *share;  // (batch, head, query): PrepareRows
+  const Real *delta, *share;    // (batch, head, query): PrepareRows
   std::int64_t batch, kv_head;
   Extent queries, keys;
-  const Target* q;           // one for each query head of the key head
+  const Target* q;  // one for each query head of the key head
   Target k, v;
   Real* pairs;               // sums of a bias's pairs: plan.pair_interval
   std::int64_t pairs_head;   // the first query head that they are of

@@ -17,9 +17,8 @@ constexpr std::int64_t Ratio(std::int64_t a, std::int64_t b) { return (a + b - 1
 Groups Cut(std::int64_t size, std::int64_t bundles) {
   const std::int64_t most = std::clamp<std::int64_t>(Ratio(size, kFewestRows), 1, kMostGroups);
   const std::int64_t least = std::min(most, Ratio(size, kMostRows));
-  const std::int64_t count =
-      std::clamp(Ratio(kTasks, std::max<std::int64_t>(bundles, 1)), std::max<std::int64_t>(least, 1),
-                 most);
+  const std::int64_t count = std::clamp(Ratio(kTasks, std::max<std::int64_t>(bundles, 1)),
+                                        std::max<std::int64_t>(least, 1), most);
   const std::int64_t group = Ratio(Ratio(size, count), kTileKeys) * kTileKeys;
   return {size, std::max<std::int64_t>(group, 1)};
 }
@@ -43,8 +42,7 @@ BackwardPlan MakeBackwardPlan(const Problem& problem, const Gradients& gradients
   const bool pairs = plan.bias == BiasSums::pairs;
   plan.all_batches = shares_pairs || (pairs && gradients.bias.strides[0] == 0);
   plan.all_heads = shares_pairs || (pairs && gradients.bias.strides[1] == 0);
-  plan.bundles =
-      (plan.all_batches ? 1 : problem.batch) * (plan.all_heads ? 1 : problem.kv_heads);
+  plan.bundles = (plan.all_batches ? 1 : problem.batch) * (plan.all_heads ? 1 : problem.kv_heads);
   if (pairs) {
     const DType real = problem.is_double ? DType::f64 : DType::f32;
     const std::int64_t summed = (gradients.bias.strides[0] == 0 ? problem.batch : 1) *

@@ -2,10 +2,10 @@
 //
 // A cell is a group of queries against a group of keys of one key head (with all its query heads).
 // The axis with more groups is the main one: a task is one of its groups, and meets the groups of
-// the other axis one a round, so that the cells of a round share no group and gradients of both axes
-// are summed in one pass, in a fixed order, without atomics. Where the other axis has fewer groups
-// than there are tasks, tasks fall into shelves with a copy of its sums each (`copies`), added up at
-// the end.
+// the other axis one a round, so that the cells of a round share no group and gradients of both
+// axes are summed in one pass, in a fixed order, without atomics. Where the other axis has fewer
+// groups than there are tasks, tasks fall into shelves with a copy of its sums each (`copies`),
+// added up at the end.
 #pragma once
 #include <cstdint>
 

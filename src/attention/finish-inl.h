@@ -44,6 +44,12 @@ inline double ShareOf(double x, double top) {
   return x == top ? 1 : std::exp(x - top);
 }
 
+// A compensated sum, whose error term means nothing beside an infinity.
+template <class Real>
+HWY_INLINE Real Total(Real high, Real low) {
+  return std::isfinite(high) ? high + low : high;
+}
+
 // Writes query i's results: `sum` and (high + low) relative to e^reference. `row` has room for a
 // row of values.
 template <class Real>
@@ -61,15 +67,15 @@ void FinishRow(const Problem& problem, const PanelPlace& place, int i, double re
     sum = sum * share + ShareOf(sink, top);
   }
   const std::int64_t query = place.query + i;
-  const bool is_empty = top == -kInfinity;
-  const auto lse = static_cast<Real>(is_empty ? top : top + std::log(sum));
+  const bool is_empty = top == -kInfinity && !std::isnan(sum);
+  const auto lse = static_cast<Real>(is_empty ? top : top + std::log(sum));  // NaN if all is NaN
   static_cast<Real*>(
       problem.lse.data)[place.batch * problem.lse.strides[0] + place.head * problem.lse.strides[1] +
                         query * problem.lse.strides[2]] = lse;
   const auto factor = static_cast<Real>(is_empty ? 0 : share / sum);
   const std::int64_t dim = problem.value_dim;
   for (std::int64_t c = 0; c < dim; ++c) {
-    row[c] = factor == Real{0} ? Real{0} : (high[c] + low[c]) * factor;
+    row[c] = factor == Real{0} ? Real{0} : Total(high[c], low[c]) * factor;
   }
   VisitFloating(problem.out.dtype, [&](auto storage) {
     using Storage = decltype(storage);
@@ -101,7 +107,7 @@ void WritePartial(const RowState<Real>& state, int queries, const Real* high, co
     partial[kTileQueries + i] = state.high[i] + state.low[i];
   }
   partial += 2 * kTileQueries;
-  for (std::int64_t c = 0; c < queries * stride; ++c) partial[c] = high[c] + low[c];
+  for (std::int64_t c = 0; c < queries * stride; ++c) partial[c] = Total(high[c], low[c]);
 }
 
 // Panel task.number of all: its parts, added in order, in double for float.
@@ -124,8 +130,8 @@ void MergePanel(const ForwardTask<Real>& task) {
     for (std::int64_t part = 0; part < plan.parts; ++part) {
       const Real* const partial = PartialOf(task, task.number, part);
       const double share = ShareOf(partial[i], top);
-      if (share == 0) continue;  // nor do its infinities count
       sum += share * static_cast<double>(partial[kTileQueries + i]);
+      if (share == 0) continue;  // nor do its infinities count
       const Real* const values = partial + 2 * kTileQueries + i * stride;
       for (std::int64_t c = 0; c < dim; ++c) high[c] += static_cast<Real>(share) * values[c];
     }

@@ -103,21 +103,12 @@ class ForwardBlock {
   }
 
   void Run() {
-    KeyRange range{problem_.keys, 0};
-    for (std::int64_t p = 0; p < panels_; ++p) {
-      Begin(p);
-      const KeyRange own = RangeOf(p, part_ * plan_.part_keys, (part_ + 1) * plan_.part_keys);
-      if (own.begin >= own.end) continue;
-      range.begin = std::min(range.begin, own.begin);
-      range.end = std::max(range.end, own.end);
+    AttendAll();
+    if (HasOverflown()) {
+      margin_ = kMargin;
+      AttendAll();
     }
-    end_ = range.end;
-    range.begin = range.begin / kTileKeys * kTileKeys;
-    for (std::int64_t key = range.begin; key < range.end; key += kTileKeys) {
-      Stage(key, std::min(key + kTileKeys, range.end));
-      for (std::int64_t p = 0; p < panels_; ++p) Attend(p, key);
-    }
-    for (std::int64_t p = 0; p < panels_; ++p) End(p);
+    for (std::int64_t p = 0; p < panels_; ++p) Write(p);
   }
 
  private:
@@ -126,6 +117,42 @@ class ForwardBlock {
   }
   static std::int64_t RoundUp(std::int64_t count, std::int64_t to) {
     return (count + to - 1) / to * to;
+  }
+
+  // Sums of values near the largest number overflow where their means do not. With references this
+  // much above the maximum sums are smaller by 2^-63, and what is flushed is as small.
+  static constexpr Real kMargin = Real{44};
+
+  void AttendAll() {
+    KeyRange range{problem_.keys, 0};
+    for (std::int64_t p = 0; p < panels_; ++p) {
+      Begin(p);
+      const KeyRange own = RangeOf(p, part_ * plan_.part_keys, (part_ + 1) * plan_.part_keys);
+      if (own.begin >= own.end) continue;
+      range.begin = std::min(range.begin, own.begin);
+      range.end = std::max(range.end, own.end);
+    }
+    range.begin = range.begin / kTileKeys * kTileKeys;
+    for (std::int64_t key = range.begin; key < range.end; key += kTileKeys) {
+      Stage(key, std::min(key + kTileKeys, range.end));
+      for (std::int64_t p = 0; p < panels_; ++p) Attend(p, key);
+    }
+    for (std::int64_t p = 0; p < panels_; ++p) FoldPanel(p);
+  }
+
+  bool HasOverflown() const {
+    const hn::ScalableTag<Real> d;
+    auto probe = hn::Zero(d);  // 0 times what is not finite is NaN
+    for (std::int64_t p = 0; p < panels_; ++p) {
+      const std::int64_t rows = PlaceOf(p).queries;
+      for (std::int64_t i = 0; i < rows; ++i) {
+        const Real* const row = HighOf(p) + i * scratch_.stride;
+        for (std::int64_t c = 0; c < columns_; c += Lanes()) {
+          probe = hn::MulAdd(hn::Load(d, row + c), hn::Zero(d), probe);
+        }
+      }
+    }
+    return !hn::AllTrue(d, hn::Eq(probe, hn::Zero(d)));
   }
 
   PanelPlace PlaceOf(std::int64_t p) const {
@@ -187,18 +214,6 @@ class ForwardBlock {
     value_stride_ = scratch_.stride;
   }
 
-  // Asks for half of panel p's share of the tile of keys and values that comes next: little at a
-  // time, or products would wait for it.
-  void PrefetchSlice(std::int64_t p, int half) {
-    const std::int64_t next = staged_ + kTileKeys;
-    const std::int64_t count = std::min<std::int64_t>(kTileKeys, end_ - next);
-    if (count <= 0) return;
-    const std::int64_t from = next + p * count / panels_, to = next + (p + 1) * count / panels_;
-    const View<4>& array = half == 0 ? problem_.k : problem_.v;
-    PrefetchRows(array, kv_ / problem_.kv_heads, kv_ % problem_.kv_heads, from, to,
-                 half == 0 ? problem_.dim : problem_.value_dim);
-  }
-
   // Panel p against the tile of keys that is in memory.
   void Attend(std::int64_t p, std::int64_t begin) {
     const KeyRange range = RangeOf(p, begin, begin + kTileKeys);
@@ -232,7 +247,6 @@ class ForwardBlock {
   void AttendTile(std::int64_t p, const TilePlace& place) {
     const TileOffsets offsets = OffsetsOf(problem_, place, scratch_.offsets);
     if (offsets.coverage == Coverage::none) return;
-    PrefetchSlice(p, 0);
     Real* const scores = scratch_.scores;
     ScoreTile(p, place);
     FinishScores(problem_, place, offsets.written ? scratch_.offsets : nullptr, scores,
@@ -240,14 +254,13 @@ class ForwardBlock {
     RowState<Real>& state = scratch_.states[p];
     Real* const plain = PlainOf(p);
     const bool accumulate = scratch_.tiles[p] > 0;
-    if (RaiseReferences(scores, place.keys, place.queries, state, scratch_.factors)) {
+    if (RaiseReferences(scores, place.keys, place.queries, margin_, state, scratch_.factors)) {
       for (Real* const sums : {accumulate ? plain : nullptr, HighOf(p), LowOf(p)}) {
         if (sums == nullptr) continue;
         ScaleSums(scratch_.factors, place.queries, scratch_.stride, sums);
       }
     }
     Exponentials(scores, place.keys, place.queries, state);
-    PrefetchSlice(p, 1);
     const Real* const values = values_ + (place.key - staged_) * value_stride_;
     if (plan_.in_place) {
       ValuesByRows(scores, place.keys, place.queries, values, value_stride_, columns_, plain,
@@ -265,8 +278,7 @@ class ForwardBlock {
     if (++scratch_.tiles[p] == ForwardPlan::kFoldTiles) FoldPanel(p);
   }
 
-  void End(std::int64_t p) {
-    FoldPanel(p);
+  void Write(std::int64_t p) {
     const PanelPlace place = PlaceOf(p);
     const RowState<Real>& state = scratch_.states[p];
     if (plan_.parts == 1) {
@@ -286,12 +298,12 @@ class ForwardBlock {
   const ForwardPlan& plan_;
   ForwardScratch<Real> scratch_;
   const std::int64_t columns_;  // of values, whole vectors
+  Real margin_ = 0;
   std::int64_t part_, kv_, first_panel_, panels_;
   const bool keys_lie_well_, values_lie_well_;
   // Keys and values at hand, from key `staged_` on.
   const Real *keys_ = nullptr, *values_ = nullptr;
   std::int64_t key_stride_ = 0, value_stride_ = 0, staged_ = 0;
-  std::int64_t end_ = 0;  // of the keys that the block visits
 };
 
 template <class Real>

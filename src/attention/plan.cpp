@@ -27,7 +27,7 @@ constexpr std::int64_t kLongestDot = 512;
 ForwardPlan MakeForwardPlan(const Problem& problem) {
   ForwardPlan plan;
   const std::int64_t heads = problem.batch * problem.kv_heads;
-  if (heads == 0 || problem.queries == 0) return plan;
+  if (problem.batch * problem.heads == 0 || problem.queries == 0) return plan;
   const std::int64_t bytes = problem.is_double ? 8 : 4;
   plan.head_panels = CeilDiv(problem.queries, kTileQueries);
   plan.panels = plan.head_panels * problem.group;

@@ -49,32 +49,33 @@ inline constexpr int kAbreast = 2;
 
 // Maxima down the lanes of kAbreast vectors. x86 returns the second operand beside a NaN, which
 // then shows in the exponential; elsewhere the maximum is NaN, and no harm done either.
-template <class Real>
+template <int kWidth, class Real>
 HWY_INLINE void MaximumOf(const Real* HWY_RESTRICT scores, int keys,
                           hn::Vec<hn::ScalableTag<Real>> (&top)[kAbreast]) {
   const hn::ScalableTag<Real> d;
   const int lanes = static_cast<int>(hn::Lanes(d));
   const auto none = hn::Set(d, -std::numeric_limits<Real>::infinity());
   hn::Vec<decltype(d)> other[kAbreast];
-  Unrolled<kAbreast>([&](auto v) HWY_ATTR { top[v] = other[v] = none; });
+  Unrolled<kWidth>([&](auto v) HWY_ATTR { top[v] = other[v] = none; });
   int j = 0;
   for (; j + 2 <= keys; j += 2, scores += 2 * kTileQueries) {
-    Unrolled<kAbreast>([&](auto v) HWY_ATTR {
+    Unrolled<kWidth>([&](auto v) HWY_ATTR {
       top[v] = hn::Max(hn::Load(d, scores + v * lanes), top[v]);
       other[v] = hn::Max(hn::Load(d, scores + kTileQueries + v * lanes), other[v]);
     });
   }
   if (j < keys) {
-    Unrolled<kAbreast>([&](auto v)
-                           HWY_ATTR { top[v] = hn::Max(hn::Load(d, scores + v * lanes), top[v]); });
+    Unrolled<kWidth>([&](auto v)
+                         HWY_ATTR { top[v] = hn::Max(hn::Load(d, scores + v * lanes), top[v]); });
   }
-  Unrolled<kAbreast>([&](auto v) HWY_ATTR { top[v] = hn::Max(top[v], other[v]); });
+  Unrolled<kWidth>([&](auto v) HWY_ATTR { top[v] = hn::Max(top[v], other[v]); });
 }
 
-// Moves references that the tile's scores leave more than kSlack behind. Returns whether one
+// Moves references that the tile's scores leave more than kSlack behind, to `margin` above their
+// maximum. Returns whether one
 // moved; `factors` has then what sums are to be multiplied by, and the state's are.
 template <class Real>
-HWY_INLINE bool RaiseReferences(const Real* HWY_RESTRICT scores, int keys, int queries,
+HWY_INLINE bool RaiseReferences(const Real* HWY_RESTRICT scores, int keys, int queries, Real margin,
                                 RowState<Real>& state, Real* HWY_RESTRICT factors) {
   const hn::ScalableTag<Real> d;
   using V = hn::Vec<decltype(d)>;
@@ -82,16 +83,22 @@ HWY_INLINE bool RaiseReferences(const Real* HWY_RESTRICT scores, int keys, int q
   bool any = false;
   for (int at = 0; at < queries; at += kAbreast * lanes) {
     V top[kAbreast];
-    MaximumOf(scores + at, keys, top);
-    for (int v = 0; v < kAbreast; ++v) {
+    const int width = queries - at > lanes ? kAbreast : 1;
+    if (width == 1) {
+      MaximumOf<1>(scores + at, keys, top);
+    } else {
+      MaximumOf<kAbreast>(scores + at, keys, top);
+    }
+    for (int v = 0; v < width; ++v) {
       const int lane = at + v * lanes;
       const V old = hn::Load(d, state.reference + lane);
-      const auto moves = hn::Gt(top[v], hn::Add(old, hn::Set(d, Real{kSlack})));
+      const auto moves = hn::Gt(top[v], hn::Add(old, hn::Set(d, Real{kSlack} - margin)));
       if (hn::AllFalse(d, moves)) {
         hn::Store(hn::Set(d, Real{1}), d, factors + lane);
         continue;
       }
       any = true;
+      top[v] = hn::Add(top[v], hn::Set(d, margin));
       const V factor =
           hn::IfThenElse(moves, logsum::HWY_NAMESPACE::ExpNonPositive(d, hn::Sub(old, top[v])),
                          hn::Set(d, Real{1}));
@@ -106,24 +113,24 @@ HWY_INLINE bool RaiseReferences(const Real* HWY_RESTRICT scores, int keys, int q
 
 // scores become e^(score - reference), and their sums are added. kInfinite: some reference is +inf;
 // there the scores of +inf are 1 and all others 0.
-template <bool kInfinite, class Real>
+template <int kWidth, bool kInfinite, class Real>
 HWY_INLINE void ExponentialsAt(Real* HWY_RESTRICT scores, int keys, int at, RowState<Real>& state) {
   const hn::ScalableTag<Real> d;
   using V = hn::Vec<decltype(d)>;
   const int lanes = static_cast<int>(hn::Lanes(d));
-  V reference[kAbreast], total[kAbreast];
-  Unrolled<kAbreast>([&](auto v) HWY_ATTR {
+  V reference[kWidth], total[kWidth];
+  Unrolled<kWidth>([&](auto v) HWY_ATTR {
     const V r = hn::Load(d, state.reference + at + v * lanes);
     const auto none = hn::Eq(r, hn::Set(d, -std::numeric_limits<Real>::infinity()));
     reference[v] = hn::IfThenZeroElse(none, r);  // or -inf less -inf would be NaN
     total[v] = hn::Zero(d);
   });
   for (int begin = 0; begin < keys; begin += kChain) {
-    V sum[kAbreast];
-    Unrolled<kAbreast>([&](auto v) HWY_ATTR { sum[v] = hn::Zero(d); });
+    V sum[kWidth];
+    Unrolled<kWidth>([&](auto v) HWY_ATTR { sum[v] = hn::Zero(d); });
     const Real* const end = scores + (std::min(begin + kChain, keys) - begin) * kTileQueries;
     for (; scores != end; scores += kTileQueries) {
-      Unrolled<kAbreast>([&](auto v) HWY_ATTR {
+      Unrolled<kWidth>([&](auto v) HWY_ATTR {
         const V s = hn::Load(d, scores + at + v * lanes);
         V x = hn::Sub(s, reference[v]);
         if constexpr (kInfinite) x = hn::IfThenZeroElse(hn::Eq(s, reference[v]), x);
@@ -132,9 +139,9 @@ HWY_INLINE void ExponentialsAt(Real* HWY_RESTRICT scores, int keys, int at, RowS
         sum[v] = hn::Add(sum[v], e);
       });
     }
-    Unrolled<kAbreast>([&](auto v) HWY_ATTR { total[v] = hn::Add(total[v], sum[v]); });
+    Unrolled<kWidth>([&](auto v) HWY_ATTR { total[v] = hn::Add(total[v], sum[v]); });
   }
-  Unrolled<kAbreast>([&](auto v) HWY_ATTR {
+  Unrolled<kWidth>([&](auto v) HWY_ATTR {
     const int lane = at + v * lanes;
     V high = hn::Load(d, state.high + lane), low = hn::Load(d, state.low + lane);
     logsum::HWY_NAMESPACE::Accumulate(high, low, total[v]);
@@ -154,10 +161,12 @@ HWY_INLINE void Exponentials(Real* HWY_RESTRICT scores, int keys, int queries,
     for (int v = 1; v < kAbreast; ++v) {
       top = hn::Max(top, hn::Load(d, state.reference + at + v * lanes));
     }
-    if (hn::AllFalse(d, hn::Eq(top, infinity))) {
-      ExponentialsAt<false>(scores, keys, at, state);
+    if (!hn::AllFalse(d, hn::Eq(top, infinity))) {
+      ExponentialsAt<kAbreast, true>(scores, keys, at, state);
+    } else if (queries - at > lanes) {
+      ExponentialsAt<kAbreast, false>(scores, keys, at, state);
     } else {
-      ExponentialsAt<true>(scores, keys, at, state);
+      ExponentialsAt<1, false>(scores, keys, at, state);
     }
   }
 }

@@ -153,20 +153,6 @@ void FindSpecialRows(const Real* HWY_RESTRICT rows, std::int64_t stride, int cou
   }
 }
 
-// Asks for rows [begin, end) in the second-level cache.
-inline void PrefetchRows(const View<4>& array, std::int64_t batch, std::int64_t head,
-                         std::int64_t begin, std::int64_t end, std::int64_t dim) {
-  constexpr std::int64_t kLine = 64;
-  const auto size = static_cast<std::int64_t>(SizeOf(array.dtype));
-  const std::int64_t bytes = array.strides[3] == 1 ? dim * size : 0;  // else a line an element
-  for (std::int64_t r = begin; r < end; ++r) {
-    const auto* const row =
-        static_cast<const char*>(array.data) +
-        size * (batch * array.strides[0] + head * array.strides[1] + r * array.strides[2]);
-    for (std::int64_t at = 0; at < bytes; at += kLine) __builtin_prefetch(row + at, 0, 2);
-  }
-}
-
 // Rows as columns: component d of row r times `factor` at columns[d * kTileQueries + r], for one
 // panel of kTileQueries rows. The right operand of the products that give scores.
 template <class Real>

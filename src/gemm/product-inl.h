@@ -168,9 +168,9 @@ HWY_INLINE void ForProductRows(std::int64_t rows, const F& f) {
   }
 }
 
-// rows x columns results, columns a multiple of a vector; strides in elements, those of right and
-// out multiples of a vector and both aligned to one. The left operand's steps are given as types so
-// that the common ones (1, kTileQueries) are displacements.
+// rows x columns results, columns a multiple of a vector; strides in elements, that of out a
+// multiple of a vector and out aligned to one. The left operand's steps are given as types so that
+// the common ones (1, kTileQueries) are displacements.
 template <class T, class RowStep, class DepthStep>
 HWY_INLINE void Product(const T* left, RowStep row_step, DepthStep depth_step, std::int64_t rows,
                         const T* right, std::int64_t right_stride, std::int64_t columns,

@@ -147,9 +147,9 @@ TEST_F(AttentionErrors, OfOptions) {
   options.scale = std::numeric_limits<double>::infinity();
   ExpectBoth("scale: expected a finite number, or 0 for 1 / sqrt(dim), got inf");
   options = {.softcap = -1};
-  ExpectBoth("softcap: expected a positive finite number, or 0 for none, got -1.000000");
+  ExpectBoth("softcap: expected a number from 1e-30 to 1e30, or 0 for none, got -1.000000");
   options = {.softcap = std::numeric_limits<double>::quiet_NaN()};
-  ExpectBoth("softcap: expected a positive finite number, or 0 for none, got nan");
+  ExpectBoth("softcap: expected a number from 1e-30 to 1e30, or 0 for none, got nan");
   options = {.window_left = -2};
   ExpectBoth("window_left: expected -1 (no bound) or more, got -2");
   options = {.window_right = -7};

@@ -7,6 +7,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "attention_case.hpp"
@@ -202,6 +203,23 @@ TYPED_TEST(AttentionScoreCall, NothingTakesPart) {
   EXPECT_EQ(attention.lse.Get(3), -kInfinity);
   EXPECT_EQ(attention.out.Get(3 * 12), 0);
   EXPECT_EQ(attention.grad_q.Get(3 * 20), 0);
+}
+
+TYPED_TEST(AttentionScoreCall, NoPairs) {
+  for (const auto& [queries, keys] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 5}, {5, 0}, {0, 0}}) {
+    AttentionInput input = Input(queries, keys);
+    input.options.score = "s * slope(h) + x(i) - y(i, j)";
+    AttentionCase<TypeParam> attention(input);
+    auto slope = Array<TypeParam>::Of({4}, {1, 2, 3, 4}), gradient = slope;
+    Array<TypeParam> x({queries}), y({queries, keys});
+    attention.score_names = {"slope", "x", "y"};
+    attention.score_args = {slope, x, y};
+    attention.grad_score_args = {gradient, x, y};
+    attention.Run();
+    attention.RunBackward();
+    for (std::int64_t h = 0; h < 4; ++h) EXPECT_EQ(gradient.Get(h), 0);
+  }
 }
 
 // Every kind of sum, with the same bits for every number of threads.

@@ -30,6 +30,10 @@ constexpr double kRounding = sizeof(Real) == 4 ? 0x1p-21 : 0x1p-50;
 template <class Real>
 constexpr double kDifference = sizeof(Real) == 4 ? 4e-6 : 2e-7;
 
+// The scalar evaluator takes its time: of the pairs, in order, it sees one in so many, a number
+// that divides no size, so that every query, key and head is seen.
+constexpr std::size_t kEvery = 11;
+
 struct Sample {
   std::string formula;
   std::function<std::vector<ScoreArray>(DType)> arrays;
@@ -171,14 +175,15 @@ TYPED_TEST(AttentionScore, Values) {
   for (const Sample& sample : Samples()) {
     SCOPED_TRACE(sample.formula);
     auto scores = CaseOf<TypeParam>(sample);
-    std::vector<double> expected(scores.s.size());
+    std::vector<double> expected(scores.s.size(), kNotANumber);
     scores.ForEachPair([&](std::size_t number, const formula::Point& point) {
+      if (number % kEvery != 0) return;
       expected[number] = formula::Evaluate(scores.formula().value, point)[0];
     });
     for (const std::string& target : config().cpu_targets) {
       set_cpu_target(target);
       const auto values = scores.Evaluate();
-      for (std::size_t k = 0; k < values.size(); ++k) {
+      for (std::size_t k = 0; k < values.size(); k += kEvery) {
         const double x = values[k], y = expected[k];
         if (x == y) continue;
         ASSERT_LE(std::abs(x - y), kRounding<TypeParam> * (kSize + std::abs(y)))
@@ -201,9 +206,8 @@ TYPED_TEST(AttentionScore, Gradients) {
     scores.ForEachPair([&](std::size_t number, formula::Point point) {
       TypeParam& weight = scores.gradient[number];
       const auto value = [&] { return formula::Evaluate(scores.formula().value, point)[0]; };
-      // As attention does: no weight where the score is -inf. Most others have none as well, which
-      // saves time.
-      if (number % 4 != 1 || value() == -kInfinity) weight = 0;
+      // As attention does: no weight where the score is -inf.
+      if (number % kEvery != 0 || value() == -kInfinity) weight = 0;
       if (weight == 0) return;
       const auto slope = [&](std::size_t slot) {
         constexpr double kStep = 0x1p-13;

@@ -196,6 +196,8 @@ TEST_P(AttentionOnEveryTarget, NaNInPairsThatTakeNoPart) {
 
 TEST_P(AttentionOnEveryTarget, ConstantInputsDoNotDrift) {
   constexpr std::int64_t kKeys = 65536;
+  // Equal terms may round one way throughout: half of a chain of 32, and of a fold of 8 chains.
+  constexpr double kOfEqual = 16 + 4;
   AttentionInput input;
   input.queries = 2;
   input.keys = kKeys;
@@ -212,8 +214,7 @@ TEST_P(AttentionOnEveryTarget, ConstantInputsDoNotDrift) {
                 6 * HalfUlp<float>(s + 11));
   }
   for (std::int64_t i = 0; i < run.out.Size(); ++i) {
-    // As good as the mean of few.
-    EXPECT_NEAR(run.out.Get(i), run.v.Get(0), kForward * kRoundoff<float> * run.v.Get(0)) << i;
+    EXPECT_NEAR(run.out.Get(i), run.v.Get(0), kOfEqual * kRoundoff<float> * run.v.Get(0)) << i;
   }
 }
 

@@ -100,9 +100,7 @@ def judge_values(call: Call, outputs: Any, dtype: str) -> None:
 
 def judge_gradients(call: Call, dtype: str, seed: int = 0) -> None:
     """Differentiate a call on tensors, through both outputs, and compare with the reference."""
-    call = call.converted(
-        lambda x: x.detach().requires_grad_() if x.dtype.is_floating_point else x
-    )
+    call = call.converted(lambda x: x.detach().requires_grad_() if x.dtype.is_floating_point else x)
     outputs = call.run()
     judge_values(call, outputs, dtype)
     generator = torch.Generator().manual_seed(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_few_queries(rows: int, columns: int) -> None:
     judge_values(single, single.run(), "float32")
 
 
-# ---- what takes no part ----------------------------------------------------------------------
+# ---- what takes no part --------------------------------------------------------------------
 
 
 def spoiled(call: Call, columns: Any, value: float) -> Call:
@@ -162,7 +163,7 @@ def test_infinite_scores_share_equally() -> None:
     assert grad.tolist() == [0, 1, 0, 1, 0]
 
 
-# ---- layouts, heads, bits ------------------------------------------------------------------------
+# ---- layouts, heads, bits ------------------------------------------------------------------
 
 
 @needs_torch
@@ -235,7 +236,7 @@ def test_constant_keys_do_not_drift() -> None:
     np.testing.assert_allclose(grads[2][..., 0], 2 / 65536, rtol=1e-6)
 
 
-# ---- merge -----------------------------------------------------------------------------------------
+# ---- merge ---------------------------------------------------------------------------------
 
 
 @needs_torch
@@ -252,7 +253,7 @@ def test_parts_of_the_keys_merge_into_the_whole(cuts: tuple[int, ...]) -> None:
         return logsum.attention(call.q, *keys, bias=bias[part], return_lse=True)
 
     edges = (0, *cuts, 150)
-    states = [attend(slice(*ends)) for ends in zip(edges, edges[1:], strict=False)]
+    states = [attend(slice(*ends)) for ends in itertools.pairwise(edges)]
     results = []
     for outputs in (attend(slice(None)), logsum.merge(*states)):
         found = torch.autograd.grad(outputs, (*leaves, bias), incoming)
@@ -269,7 +270,7 @@ def test_a_part_without_keys_is_nothing() -> None:
         assert bits(got) == bits(want)
 
 
-# ---- derivatives, through what torch has around them ----------------------------------------------
+# ---- derivatives, through what torch has around them ---------------------------------------
 
 
 @needs_torch

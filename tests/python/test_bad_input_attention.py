@@ -82,8 +82,8 @@ OPTIONS: dict[str, Case] = {
     ),
     "scale": (lambda: made(scale=math.inf), ValueError, "scale: .*finite.* got inf"),
     "scale text": (lambda: made(scale="1"), TypeError, "scale: expected a number, got str"),
-    "softcap": (lambda: made(softcap=0), ValueError, "softcap: .*positive.* got 0"),
-    "softcap nan": (lambda: made(softcap=math.nan), ValueError, "softcap: .*positive.* got nan"),
+    "softcap": (lambda: made(softcap=0), ValueError, "softcap: .*1e-30 to .* got 0"),
+    "softcap nan": (lambda: made(softcap=math.nan), ValueError, "softcap: .* got nan"),
 }
 
 SCORES: dict[str, Case] = {

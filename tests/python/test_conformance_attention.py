@@ -66,6 +66,7 @@ class Attention(Conformance):
     wide = (1,)
     accuracy = (tolerances.MEAN, tolerances.FORMULA_LOG_SUM)
     gradient_tolerance = tolerances.ATTENTION_GRADIENT
+    underivable = ("logsum::attention_backward",)
     # Of the arguments, and of those that gradients flow to.
     names: ClassVar[tuple[str, ...]] = ()
     smooth_names: ClassVar[tuple[str, ...]] = ("q", "k", "v")
@@ -105,9 +106,11 @@ class Attention(Conformance):
     def test_gradcheck(self, sample: Sample, kind: Kind) -> None:
         """Finite differences agree with reverse mode, batched too."""
         function, inputs = self.of_differentiable(leaves(self, kind.arrays(sample)), sample)
-        torch.autograd.gradcheck(
-            function, inputs, check_batched_grad=True, check_undefined_grad=True
-        )
+
+        def finite(*x: Any) -> State:  # differences of -inf, the lse of no keys, are NaN
+            return tuple(out.nan_to_num(neginf=0.0) for out in function(*x))
+
+        torch.autograd.gradcheck(finite, inputs, check_batched_grad=True, check_undefined_grad=True)
 
     @check(hook="first_samples", dtypes=("float64",))
     def test_gradgradcheck(self, sample: Sample, kind: Kind) -> None:
@@ -220,8 +223,7 @@ class TestAttentionOfBiases(Attention):
         return [
             sample("whole", (2, 2, 3, 4)),
             sample("of a key", (2, 1, 1, 4), causal="bottom-right"),
-            sample("of a head", (2, 1, 1), softcap=2.0),
-            sample("of pairs", (3, 4), window=(1, 2)),
+            sample("of a head", (2, 1, 1), softcap=2.0, window=(1, 2)),
         ]
 
     def specials(self) -> list[Sample]:
@@ -248,8 +250,7 @@ class TestMaskedAttention(Attention):
 
         return [
             sample("whole", (2, 2, 3, 4)),
-            sample("of a key", (2, 1, 1, 4), causal="bottom-right"),
-            sample("of pairs", (3, 4), window=(1, 2)),
+            sample("of pairs", (3, 4), causal="bottom-right", window=(2, -1)),
         ]
 
 
@@ -264,9 +265,7 @@ class TestAttentionOfScores(Attention):
     def call(self, q: Any, k: Any, v: Any, *others: Any, **options: Any) -> Any:
         text = oracle.FORMULAS["slopes"].text
         arrays = {"slope": others[0]}
-        return logsum.attention(
-            q, k, v, score=text, score_args=arrays, **options, return_lse=True
-        )
+        return logsum.attention(q, k, v, score=text, score_args=arrays, **options, return_lse=True)
 
     def reference(self, q: Any, k: Any, v: Any, *others: Any, **options: Any) -> Any:
         arrays = {"slope": others[0]}

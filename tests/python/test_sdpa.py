@@ -141,7 +141,7 @@ def test_signature() -> None:
 
 def test_refusals() -> None:
     q, k, v = qkv(FULL)
-    with pytest.raises(ValueError, match="dropout_p: expected 0.0"):
+    with pytest.raises(ValueError, match=r"dropout_p: expected 0\.0"):
         scaled_dot_product_attention(q, k, v, dropout_p=0.1)
     with pytest.raises(ValueError, match="attn_mask: expected None beside is_causal"):
         scaled_dot_product_attention(q, k, v, torch.ones(33, 40, dtype=torch.bool), is_causal=True)
@@ -153,7 +153,7 @@ def test_refusals() -> None:
         scaled_dot_product_attention(q[0, 0, 0], k, v)
 
 
-# ---- layers -----------------------------------------------------------------------------------
+# ---- layers --------------------------------------------------------------------------------
 
 
 def layer(**options: Any) -> Any:

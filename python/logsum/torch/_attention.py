@@ -59,12 +59,13 @@ class _Attention(ListedOperator):
 
     def compute(self, outputs: tuple[Tensor, Tensor], *arguments: Any) -> None:
         operands, options, score_args = _parted(arguments)
-        _core.attention(
+        given: tuple[Any, ...] = (
             *map(optional_view, operands),
             [view(x) for x in score_args],
             *map(view, outputs),
             *core_options(options),
         )
+        _core.attention(*given)
 
     def vjp(
         self, arguments: Arguments, kept: Kept, grads: Gradients, needed: Sequence[bool]
@@ -122,7 +123,7 @@ class _AttentionBackward(ListedOperator):
             view(next(found)) if wanted >> k & 1 else None
             for k in range(_OPERANDS + len(score_args))
         ]
-        _core.attention_backward(
+        given: tuple[Any, ...] = (
             view(grad_out),
             optional_view(grad_lse),
             *map(optional_view, operands),
@@ -133,6 +134,7 @@ class _AttentionBackward(ListedOperator):
             slots[_OPERANDS:],
             *core_options(options),
         )
+        _core.attention_backward(*given)
 
     def vjp(
         self, arguments: Arguments, kept: Kept, grads: Gradients, needed: Sequence[bool]

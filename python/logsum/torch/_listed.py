@@ -1,4 +1,4 @@
-"""Operators of any number of tensors, which come last and are one list where they are registered."""
+"""Operators of any number of tensors, which are one list where torch.library knows them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from logsum.torch._operator import (
 )
 
 _dispatch_keys = torch._C._dispatch_keys
-_BATCHED = torch._C._parse_dispatch_key("Batched")
+_BATCHED: Any = torch._C._parse_dispatch_key("Batched")
 
 
 class ListedOperator(Operator):
@@ -96,9 +96,7 @@ class ListedOperator(Operator):
             for x in arguments
         ]
         size = max(x.shape[0] for x in batched if isinstance(x, Tensor))
-        dims = tuple(
-            0 if isinstance(x, Tensor) and x.shape[0] == size else None for x in batched
-        )
+        dims = tuple(0 if isinstance(x, Tensor) and x.shape[0] == size else None for x in batched)
         given = [
             x[0] if isinstance(x, Tensor) and dim is None else x
             for x, dim in zip(batched, dims, strict=True)

@@ -17,9 +17,9 @@ class AttentionMode(TorchFunctionMode):
 
     Inside ``with logsum.torch.AttentionMode():``, calls of
     ``torch.nn.functional.scaled_dot_product_attention`` in this thread, by whatever name they were
-    imported, are calls of :func:`scaled_dot_product_attention` here. ``torch.nn.MultiheadAttention``
-    and the transformer layers get there too, in training and in inference: no module is changed,
-    and torch's fused inference paths, which have no such call, stand back.
+    imported, are calls of :func:`scaled_dot_product_attention` here. So are those that
+    ``torch.nn.MultiheadAttention`` and the transformer layers make, in training and in inference:
+    no module is changed, and torch's fused inference paths, which make none, stand back.
 
     Notes
     -----

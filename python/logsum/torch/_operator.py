@@ -44,7 +44,7 @@ def _plain_keys() -> frozenset[int]:
     lazily negated, all zero, sparse, of a subclass with a dispatch of its own. This module may be
     imported within a transform or a mode, which would wrap what is made here.
     """
-    with _disable_current_modes(), torch._C._DisableFuncTorch():  # type: ignore[attr-defined]
+    with _disable_current_modes(), torch._C._DisableFuncTorch():
         with torch.inference_mode():
             inference = torch.empty(0, device="cpu")
         ordinary = torch.empty(0, device="cpu")

@@ -67,9 +67,7 @@ def scaled_dot_product_attention(
     """
     _check(query, key, value, attn_mask, dropout_p, is_causal)
     batch, heads = _common(query, key, value, enable_gqa)
-    q, k, v = (
-        _folded(x, batch, h) for x, h in zip((query, key, value), heads, strict=True)
-    )
+    q, k, v = (_folded(x, batch, h) for x, h in zip((query, key, value), heads, strict=True))
     pairs = None if attn_mask is None else _folded_mask(attn_mask, batch)
     is_mask = pairs is not None and pairs.dtype == torch.bool
     out = attention(
@@ -82,8 +80,8 @@ def scaled_dot_product_attention(
         scale=scale,
     )
     if query.ndim == 2 and not batch and key.ndim == 2 and value.ndim == 2:
-        return out[0, 0]  # type: ignore[no-any-return]
-    return out.reshape(*batch, *out.shape[1:])  # type: ignore[no-any-return]
+        return out[0, 0]
+    return out.reshape(*batch, *out.shape[1:])
 
 
 def _check(

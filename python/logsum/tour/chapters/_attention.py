@@ -101,8 +101,8 @@ def identity_table(kinds: dict[str, Example], block: int) -> Table:
         rows,
         "The largest absolute errors in float64: lse by attention(..., return_lse=True), scores "
         "and softmax by NumPy, m and l as fused kernels run them, to base 2 and block by block. "
-        "in float32: p from the lse of a float32 call. lse itself is rounded there, so p is off "
-        "by up to |lse| times 2^-24, 6e-8, which is why the last row is worse.",
+        "in float32: p from the lse of a float32 call, whose scores are rounded on the way and "
+        "lse at the end, by up to |lse| times 2^-24, 6e-8: large scores and a far lse cost digits.",
     )
 
 

@@ -200,7 +200,7 @@ def _growth_picture(costs: dict[str, Cost], lengths: list[int], work: str) -> Pi
                 axes.annotate(
                     name,
                     (drawn[-1], bytes_each[-1] / 2**20),
-                    (-4, -2),
+                    (-4, -10 if name.startswith("lse") else -2),
                     textcoords="offset points",
                     ha="right",
                     va="top" if name.startswith("lse") else "bottom",
@@ -237,7 +237,7 @@ def _growth_picture(costs: dict[str, Cost], lengths: list[int], work: str) -> Pi
 
 def times_table(context: Context) -> Table:
     """Return times of eight heads, plain and causal, without and with gradients."""
-    length, heads = (128, 2) if context.quick else (2048, 8)
+    length, heads = (128, 2) if context.quick else (1024, 8)
     q, k, v = inputs(context.rng(), heads, length, DIMENSION)
     passes = {"forward": False} | (
         {} if find_module("torch") is None else {"forward and backward": True}

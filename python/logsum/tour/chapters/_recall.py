@@ -134,8 +134,10 @@ def lost_pixels_error(images: Array, truth: Array, memory: Memory) -> float:
 def completion_table(name: str, memory: Memory, digits: Digits, beta: float) -> Table:
     """Return errors and accuracies of attention, of its limits, and of a classifier."""
     nothing = np.broadcast_to(digits.train.mean(axis=0), digits.test.shape)
+    frequent = (digits.test_labels == np.bincount(digits.train_labels).argmax()).mean()
+    blind = lost_pixels_error(nothing, digits.test, memory)
     rows: list[list[Cell | str]] = [
-        ["the mean image", f"{lost_pixels_error(nothing, digits.test, memory):.2f}", "10% or so"]
+        ["the mean image, the most frequent digit", f"{blind:.2f}", f"{frequent:.1%}"]
     ]
     settings = {
         "attention, β / 10": beta / 10,

@@ -1,0 +1,141 @@
+// The forward pass of attention and the products it is made of, without Python.
+//
+//   Attention/128/2048/causal   B 1, H 8, M = N 2048, D = Dv 128, on one thread; float32
+//   Decode/128/65536            one query of eight heads against 65536 keys
+//   Product/scores/128          the three products of a tile, by what their left operand is, on
+//                               AVX-512 or what is best here
+//
+// `cycles` is cycles per multiply-add (per byte read in Decode).
+#include <benchmark/benchmark.h>
+
+#include <array>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "core/highway.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "attention_bench.cpp"
+#include <hwy/aligned_allocator.h>
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "gemm/product-inl.h"
+#include "measure.hpp"
+
+HWY_BEFORE_NAMESPACE();
+namespace logsum::attend::HWY_NAMESPACE {
+namespace {
+
+using gemm::HWY_NAMESPACE::Product;
+using gemm::HWY_NAMESPACE::Step;
+
+// A tile of 128 keys by 32 queries.
+void RegisterProducts() {
+  constexpr std::int64_t kKeys = 128, kQueries = 32, kMost = 144;
+  for (const std::int64_t dim : {64, 128}) {
+    const auto add = [dim](const char* name, auto multiply) {
+      const std::string full = std::string("Product/") + name + "/" + std::to_string(dim);
+      benchmark::RegisterBenchmark(full.c_str(), [=](benchmark::State& state) {
+        const auto wide = hwy::AllocateAligned<float>(kKeys * kMost);
+        const auto narrow = hwy::AllocateAligned<float>(kMost * kQueries);
+        const auto tile = hwy::AllocateAligned<float>(kKeys * kQueries);
+        std::fill_n(wide.get(), kKeys * kMost, 1.0F);
+        std::fill_n(narrow.get(), kMost * kQueries, 1.0F);
+        std::fill_n(tile.get(), kKeys * kQueries, 1.0F);
+        const std::int64_t terms = kKeys * kQueries * dim;
+        bench::Measure(state, static_cast<std::size_t>(terms), static_cast<std::size_t>(terms),
+                       [&] { multiply(wide.get(), narrow.get(), tile.get()); });
+      });
+    };
+    add("scores", [dim](float* keys, float* queries, float* tile) {
+      Product<float>(keys, dim, Step<1>(), kKeys, queries, kQueries, kQueries, dim, tile, kQueries,
+                     false);
+    });
+    add("values", [dim](float* values, float* out, float* tile) {
+      Product<float>(tile, Step<1>(), Step<kQueries>(), kQueries, values, dim, dim, kKeys, out, dim,
+                     false);
+    });
+    add("gradients", [dim](float* gradients, float* queries, float* tile) {
+      Product<float>(tile, Step<kQueries>(), Step<1>(), kKeys, queries, dim, dim, kQueries,
+                     gradients, dim, false);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace logsum::attend::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "logsum/attention.hpp"
+
+namespace logsum::attend {
+namespace {
+
+HWY_EXPORT(RegisterProducts);
+
+struct Rows {
+  Rows(std::int64_t heads, std::int64_t rows, std::int64_t dim)
+      : shape{1, heads, rows, dim},
+        strides{heads * rows * dim, rows * dim, dim, 1},
+        values(static_cast<std::size_t>(heads * rows * dim)) {
+    std::mt19937 random(7);
+    std::uniform_real_distribution<float> uniform(-1, 1);
+    for (float& value : values) value = uniform(random);
+  }
+  Tensor View() { return {.data = values.data(), .shape = shape, .strides = strides}; }
+
+  std::array<std::int64_t, 4> shape, strides;
+  std::vector<float> values;
+};
+
+struct Work {
+  std::int64_t queries, keys, dim;
+  bool causal;
+};
+
+void RunAttention(benchmark::State& state, const Work& work) {
+  constexpr std::int64_t kHeads = 8;
+  Rows q(kHeads, work.queries, work.dim), k(kHeads, work.keys, work.dim);
+  Rows v(kHeads, work.keys, work.dim), out(kHeads, work.queries, work.dim);
+  std::vector<float> lse(static_cast<std::size_t>(kHeads * work.queries));
+  const std::array<std::int64_t, 3> shape{1, kHeads, work.queries};
+  const std::array<std::int64_t, 3> strides{kHeads * work.queries, work.queries, 1};
+  Tensor out_view = out.View();
+  Tensor lse_view{.data = lse.data(), .shape = shape, .strides = strides};
+  AttentionOptions options;
+  if (work.causal) options.causal = AttentionOptions::Causal::top_left;
+  const std::int64_t bytes = kHeads * work.keys * work.dim * 2 * 4;
+  const std::int64_t terms =
+      kHeads * work.queries * work.keys * work.dim * 2 / (work.causal ? 2 : 1);
+  bench::Measure(state, static_cast<std::size_t>(work.queries == 1 ? bytes : terms),
+                 static_cast<std::size_t>(bytes), [&] {
+                   attention(q.View(), k.View(), v.View(), {}, out_view, lse_view, options,
+                             {.threads = 1});
+                 });
+}
+
+void Register(const std::string& name, const Work& work) {
+  benchmark::RegisterBenchmark(name.c_str(),
+                               [=](benchmark::State& state) { RunAttention(state, work); });
+}
+
+// Before main, which is Google Benchmark's.
+[[maybe_unused]] const bool registered = [] {
+  for (const std::int64_t dim : {64, 128}) {
+    const std::string size = std::to_string(dim) + "/2048";
+    Register("Attention/" + size, {2048, 2048, dim, false});
+    Register("Attention/" + size + "/causal", {2048, 2048, dim, true});
+  }
+  Register("Decode/128/65536", {1, 65536, 128, false});
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets() & HWY_TARGETS);
+  HWY_DYNAMIC_DISPATCH(RegisterProducts)();
+  return true;
+}();
+
+}  // namespace
+}  // namespace logsum::attend
+#endif
