@@ -8,6 +8,7 @@
 // `cycles` is cycles per multiply-add (per byte read in Decode).
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <random>

@@ -240,7 +240,8 @@ class CellRunner {
 
   void WeighTile(const TilePlace& place, std::int64_t lane, const TileOffsets& offsets,
                  const SpecialPairs<Real>& special) {
-    const Real *const lse = memory_.lse + lane, *const delta = memory_.delta + lane;
+    const Real *const lse = memory_.lse + lane, *const share = memory_.share + lane;
+    const Real *const delta = memory_.delta + lane, *const offset = memory_.offsets;
     if (special.any()) {
       if (offsets.written) AddOffsets(memory_.offsets, place.keys, memory_.scores);
       if (has_grads_) special.Products();
@@ -248,13 +249,13 @@ class CellRunner {
       return;
     }
     if (offsets.written && has_grads_) {
-      Weigh<true, true>(place.keys, lse, delta, memory_.offsets, memory_.scores, memory_.grads);
+      Weigh<true, true>(place.keys, lse, share, delta, offset, memory_.scores, memory_.grads);
     } else if (offsets.written) {
-      Weigh<true, false>(place.keys, lse, delta, memory_.offsets, memory_.scores, memory_.grads);
+      Weigh<true, false>(place.keys, lse, share, delta, offset, memory_.scores, memory_.grads);
     } else if (has_grads_) {
-      Weigh<false, true>(place.keys, lse, delta, memory_.offsets, memory_.scores, memory_.grads);
+      Weigh<false, true>(place.keys, lse, share, delta, offset, memory_.scores, memory_.grads);
     } else {
-      Weigh<false, false>(place.keys, lse, delta, memory_.offsets, memory_.scores, memory_.grads);
+      Weigh<false, false>(place.keys, lse, share, delta, offset, memory_.scores, memory_.grads);
     }
   }
 

@@ -63,7 +63,7 @@ HWY_INLINE void StageQueries(const Problem& problem, std::int64_t batch, std::in
 }
 
 // dO, lse, delta and share of the same. A row without a score has an lse of 0 here, and so a p of 0
-// from scores of -inf; so have special ones, until their pairs are weighed alone.
+// from scores of -inf. Lanes beyond the last query have no pair.
 template <class Real>
 HWY_INLINE void StageGradients(const Problem& problem, const View<4>& grad_out, std::int64_t batch,
                                std::int64_t head, Extent queries, const Real* delta,
@@ -83,7 +83,7 @@ HWY_INLINE void StageGradients(const Problem& problem, const View<4>& grad_out, 
     const Real total = i < count ? lse[i * problem.lse.strides[2]] : 0;
     memory.lse[i] = total == -std::numeric_limits<Real>::infinity() ? 0 : total;
     memory.delta[i] = i < count ? delta[row + i] : 0;
-    memory.share[i] = i < count ? share[row + i] : 0;
+    memory.share[i] = i < count ? share[row + i] : 1;
     if (!std::isfinite(memory.lse[i]) || !std::isfinite(memory.delta[i])) {
       memory.special_lanes[i] |= kSpecialRow;
     }

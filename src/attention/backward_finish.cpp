@@ -20,13 +20,13 @@ void Write(const View<kAxes>& array, const std::array<std::int64_t, kAxes>& inde
   });
 }
 
-// Of a row's sink: exp(sink - lse), or its share of infinite ones.
+// Of a row's sink: exp(sink - lse) times the row's share, or its share of infinite ones.
 template <class Real>
 double SinkProbability(double sink, double lse, Real share) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (sink == -kInfinity || lse == -kInfinity) return 0;
   if (lse == kInfinity) return sink == kInfinity ? static_cast<double>(share) : 0;
-  return sink > lse ? 1 : std::exp(sink - lse);
+  return static_cast<double>(share) * (sink > lse ? 1 : std::exp(sink - lse));
 }
 
 }  // namespace

@@ -44,8 +44,9 @@ struct Cell {
   std::byte* memory;
 };
 
-// Rows of one head before its cells: delta = sum of grad_out out - grad_lse, and where the lse is
-// +inf, share = one over the number of scores that are.
+// Rows of one head before its cells: delta = sum of grad_out out - grad_lse, and what p is
+// multiplied by. That is one, but where the lse is +inf one over the number of scores that are, and
+// where it is so large that its rounding would show in p, one over the sum of exp(score - lse).
 template <class Real>
 struct RowsTask {
   const Problem& problem;

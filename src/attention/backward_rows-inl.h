@@ -9,6 +9,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -44,42 +45,69 @@ HWY_INLINE double InnerProduct(const Real* HWY_RESTRICT a, const Real* HWY_RESTR
   return total;
 }
 
-// One over the number of +inf scores of rows whose lse is +inf, a sink of +inf among them.
+// Beyond this size an lse has lost so many digits that p is normalised again: below, its rounding
+// changes p by 2^-14 of itself (float32).
+inline constexpr double kLargeLse = 1024;
+
+// Of a panel's rows: how many scores are +inf, and the sum of e^(score - lse).
+struct RowSums {
+  std::int64_t infinities[kTileQueries] = {};
+  double total[kTileQueries] = {};
+};
+
 template <class Real>
-HWY_NOINLINE void ShareInfinities(const RowsTask<Real>& task, const CellMemory<Real>& memory) {
+HWY_INLINE void AddToRows(int keys, const CellMemory<Real>& memory, RowSums& sums) {
   constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+  for (int at = 0; at < keys * kTileQueries; ++at) {
+    sums.infinities[at % kTileQueries] += memory.scores[at] == kInfinity ? 1 : 0;
+  }
+  Weigh<false, false, Real>(keys, memory.lse, memory.share, nullptr, nullptr, memory.scores,
+                            nullptr);
+  for (int at = 0; at < keys * kTileQueries; ++at) {
+    sums.total[at % kTileQueries] += static_cast<double>(memory.scores[at]);
+  }
+}
+
+// The shares of rows that have 0.
+template <class Real>
+HWY_NOINLINE void FindShares(const RowsTask<Real>& task, const CellMemory<Real>& memory) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
   const Problem& problem = task.problem;
   const std::int64_t kv_head = task.head / problem.group;
   const std::int64_t first = (task.batch * problem.heads + task.head) * problem.queries;
+  const double sink = problem.sinks ? ElementOf(problem.sinks, {task.head}) : -kInfinity;
   for (std::int64_t begin = task.rows.begin; begin < task.rows.end; begin += kTileQueries) {
     const Extent queries{begin, std::min(begin + kTileQueries, task.rows.end)};
     Real* const share = task.share + first + begin;
-    if (std::all_of(share, share + queries.Size(), [](Real x) { return x == 0; })) continue;
+    if (std::none_of(share, share + queries.Size(), [](Real x) { return x == 0; })) continue;
     StageQueries(problem, task.batch, task.head, queries, memory);
-    std::int64_t counts[kTileQueries] = {};
+    for (std::int64_t i = 0; i < kTileQueries; ++i) {
+      const double lse =
+          i < queries.Size() ? ElementOf(problem.lse, {task.batch, task.head, begin + i}) : 0;
+      memory.lse[i] = std::isfinite(lse) ? static_cast<Real>(lse) : 0;
+      memory.share[i] = 1;
+    }
+    RowSums sums;
     const KeyRange keys = KeysOf(problem, task.batch, queries.begin, queries.end);
     for (std::int64_t key = keys.begin; key < keys.end; key += kKeys) {
-      const TilePlace place{task.batch,
-                            task.head,
-                            begin,
-                            key,
-                            static_cast<int>(queries.Size()),
-                            static_cast<int>(std::min<std::int64_t>(kKeys, keys.end - key))};
+      const auto count = static_cast<int>(std::min<std::int64_t>(kKeys, keys.end - key));
+      const TilePlace place{task.batch, task.head, begin, key, static_cast<int>(queries.Size()),
+                            count};
       const TileOffsets offsets = OffsetsOf(problem, place, memory.offsets);
       if (offsets.coverage == Coverage::none) continue;
-      StageKeys(problem, task.batch, kv_head, key, place.keys, false, memory);
+      StageKeys(problem, task.batch, kv_head, key, count, false, memory);
       const SpecialPairs<Real> special(problem, task.gradients.grad_out, memory, place, 0);
       ScoreTile(problem, place, 0, special, memory);
-      if (offsets.written) AddOffsets(memory.offsets, place.keys, memory.scores);
-      for (int at = 0; at < place.keys * kTileQueries; ++at) {
-        counts[at % kTileQueries] += memory.scores[at] == kInfinity ? 1 : 0;
-      }
+      if (offsets.written) AddOffsets(memory.offsets, count, memory.scores);
+      AddToRows(count, memory, sums);
     }
-    const bool has_sink =
-        problem.sinks && ElementOf(problem.sinks, {task.head}) == static_cast<double>(kInfinity);
     for (std::int64_t i = 0; i < queries.Size(); ++i) {
-      if (share[i] == 0) continue;
-      share[i] = 1 / static_cast<Real>(std::max<std::int64_t>(counts[i] + has_sink, 1));
+      if (share[i] != 0) continue;
+      const double lse = ElementOf(problem.lse, {task.batch, task.head, begin + i});
+      const double total = lse == kInfinity
+                               ? static_cast<double>(sums.infinities[i] + (sink == kInfinity))
+                               : sums.total[i] + std::exp(std::min(sink - lse, 0.0));
+      share[i] = total > 0 ? static_cast<Real>(1 / total) : 1;
     }
   }
 }
@@ -97,12 +125,12 @@ void PrepareRows(const RowsTask<Real>& task) {
     double delta = InnerProduct(memory.row, memory.other_row, problem.value_dim);
     if (grad_lse) delta -= ElementOf(grad_lse, {task.batch, task.head, i});
     task.delta[first + i] = static_cast<Real>(delta);
-    const bool is_infinite = ElementOf(problem.lse, {task.batch, task.head, i}) ==
-                             std::numeric_limits<double>::infinity();
-    task.share[first + i] = is_infinite ? 1 : 0;
-    any |= is_infinite;
+    const double lse = ElementOf(problem.lse, {task.batch, task.head, i});
+    const bool needs_share = lse > kLargeLse || (lse < -kLargeLse && std::isfinite(lse));
+    task.share[first + i] = needs_share ? 0 : 1;
+    any |= needs_share;
   }
-  if (any) ShareInfinities(task, memory);
+  if (any) FindShares(task, memory);
 }
 
 }  // namespace logsum::attend::HWY_NAMESPACE

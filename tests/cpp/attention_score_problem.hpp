@@ -152,18 +152,11 @@ class ScoreCase {
     return values;
   }
 
-  // Calls visit(number, point) for every pair; point as the formula's expressions want it.
+  // Calls visit(number, point) for one pair in `every`; point as the formula's expressions want it.
   template <class Visit>
-  void ForEachPair(const Visit& visit) {
-    std::size_t number = 0;
-    for (std::int64_t b = 0; b < problem_.batch; ++b) {
-      for (std::int64_t h = 0; h < problem_.heads; ++h) {
-        for (std::int64_t i = 0; i < problem_.queries; ++i) {
-          for (std::int64_t j = 0; j < problem_.keys; ++j, ++number) {
-            visit(number, PointAt({b, h, i, j}, static_cast<double>(s[number])));
-          }
-        }
-      }
+  void ForEachPair(std::size_t every, const Visit& visit) {
+    for (std::size_t number = 0; number < s.size(); number += every) {
+      visit(number, PointAt(PairOf(number), static_cast<double>(s[number])));
     }
   }
 

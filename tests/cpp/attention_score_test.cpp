@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -176,8 +177,7 @@ TYPED_TEST(AttentionScore, Values) {
     SCOPED_TRACE(sample.formula);
     auto scores = CaseOf<TypeParam>(sample);
     std::vector<double> expected(scores.s.size(), kNotANumber);
-    scores.ForEachPair([&](std::size_t number, const formula::Point& point) {
-      if (number % kEvery != 0) return;
+    scores.ForEachPair(kEvery, [&](std::size_t number, const formula::Point& point) {
       expected[number] = formula::Evaluate(scores.formula().value, point)[0];
     });
     for (const std::string& target : config().cpu_targets) {
@@ -203,11 +203,13 @@ TYPED_TEST(AttentionScore, Gradients) {
       of_arrays.emplace_back(array.bytes.size() / SizeOf(array.dtype));
     }
     const auto& uses = scores.formula().uses;
-    scores.ForEachPair([&](std::size_t number, formula::Point point) {
+    std::ranges::fill(scores.gradient, TypeParam{0});
+    scores.ForEachPair(kEvery, [&](std::size_t number, formula::Point point) {
       TypeParam& weight = scores.gradient[number];
       const auto value = [&] { return formula::Evaluate(scores.formula().value, point)[0]; };
-      // As attention does: no weight where the score is -inf.
-      if (number % kEvery != 0 || value() == -kInfinity) weight = 0;
+      weight = static_cast<TypeParam>(number % 3) - TypeParam{0.75};
+      // As attention does: none where the score is -inf.
+      if (value() == -kInfinity) weight = 0;
       if (weight == 0) return;
       const auto slope = [&](std::size_t slot) {
         constexpr double kStep = 0x1p-13;
@@ -286,7 +288,7 @@ TEST(AttentionScoreArrays, HalfTypesBesideHalfQueries) {
         problem);
     const auto values = scores.Evaluate();
     std::vector<double> of_line(150), of_table(37 * 150);
-    scores.ForEachPair([&](std::size_t number, const formula::Point& point) {
+    scores.ForEachPair(1, [&](std::size_t number, const formula::Point& point) {
       const double value = formula::Evaluate(scores.formula().value, point)[0];
       ASSERT_NEAR(values[number], value, kRounding<float> * kSize);
       const auto pair = scores.PairOf(number);

@@ -1,6 +1,7 @@
 // Products of blocks as they lie in memory, on every CPU target, against double.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <random>

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from operator import mul
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,26 @@ def check_reduce(text: str) -> None:
         assert math.dist(summit, start) < 1
 
 
+def check_attention(text: str) -> None:
+    printed = dict(re.findall(r"(.*): *(\S.*)", text))
+    # The example's numbers: two heads of three queries, then of a thousand keys, eight each.
+    state, numbers = 1, []
+    for _ in range(2 * 3 * 8 + 2 * 1000 * 8):
+        state = (state * 1664525 + 1013904223) % 2**32
+        numbers.append((state >> 8) / 2**23 - 1)
+    queries, keys = numbers[:24], numbers[48 : 48 + 8000]
+    for i, lse in enumerate(printed["log of the sum of exp(scores)"].split()):
+        query = queries[8 * i : 8 * i + 8]
+        scores = [sum(map(mul, query, keys[8 * j : 8 * j + 8])) / 8**0.5 for j in range(1000)]
+        # Six digits are printed.
+        assert float(lse) == pytest.approx(math.log(math.fsum(map(math.exp, scores))), rel=1e-5)
+    # A few roundings of numbers below 1, and of logarithms below 8.
+    assert float(printed["in two parts, difference of the means"]) < 4 * 2**-24
+    assert float(printed["in two parts, difference of the logs"]) < 4 * 2**-21
+    # Three queries, each with two keys before its own.
+    assert printed["keys that the first head looks at"] == "5"
+
+
 def check_ctc(text: str) -> None:
     printed = dict(re.findall(r"(.*): +(\S+)", text))
     heard, letters, target = "ttr-e-ee", "-tre", "tree"
@@ -130,6 +151,7 @@ def test_find_package(prefix: Path, example: Path, tmp_path: Path) -> None:
     check_logsumexp(run(build / "logsumexp"))
     check_matmul(run(build / "matmul"))
     check_reduce(run(build / "reduce"))
+    check_attention(run(build / "attention"))
     check_scan(run(build / "scan"))
     check_ctc(run(build / "ctc"))
 

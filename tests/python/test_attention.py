@@ -28,7 +28,7 @@ def plain(
 
 
 @given(calls())
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_numpy(call: Call) -> None:
     judge_values(call, call.run(), "float64")
 
@@ -36,7 +36,7 @@ def test_numpy(call: Call) -> None:
 @needs_torch
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @given(call=calls(), seed=st.integers(0, 9))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_features_together(dtype: str, call: Call, seed: int) -> None:
     judge_gradients(call.converted(tensors(dtype)), dtype, seed)
 

@@ -130,6 +130,9 @@ class Attention(Conformance):
 
     test_func_nested = test_func_forward
 
+    # Every set of five arrays is mapped, along every axis: one sample is enough.
+    test_vmap = check(hook="first_samples", dtypes=("float64",))(Conformance.test_vmap.__wrapped__)
+
     @check(hook="differentiables", dtypes=("float64",))
     def test_vmap_derivatives(self, sample: Sample, kind: Kind) -> None:
         """vmap of grad, and grad of vmap, are loops."""
