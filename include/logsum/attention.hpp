@@ -44,7 +44,7 @@ struct AttentionOptions {
   double softcap = 0;  // cap(s) = softcap tanh(s / softcap); 0: none
   // A formula of reduce.hpp's language in s (the scaled and capped score), the indices i, j, b, h,
   // the lengths q_len, k_len, and the arrays in score_names, indexed by the letters of their axes:
-  // "s - slope(h) * Abs(i - j)". Empty: s.
+  // "s - slope(h) * Abs(i - j)", "Where(doc(b, i) == doc(b, j), s, -inf)". Empty: s.
   std::string_view score = {};
 };
 
@@ -72,8 +72,8 @@ struct AttentionGradients {
 
 // Gradients of sum(grad_out out) + sum(grad_lse lse); a null grad_lse is zero. p = exp(s - lse) is
 // rebuilt from `out`'s lse, nothing of size M N is stored (but a bias's gradient, if that is its
-// shape). Deterministic. Five products in one pass. Gradients in half types are summed in f32, which
-// takes memory for as many floats as they have elements.
+// shape). Deterministic. Five products in one pass. Gradients in half types are summed in f32,
+// which takes memory for as many floats as they have elements.
 void attention_backward(const Tensor& grad_out, const Tensor* grad_lse, const Tensor& q,
                         const Tensor& k, const Tensor& v, const AttentionArrays&, const Tensor& out,
                         const Tensor& lse, AttentionGradients&, AttentionOptions = {},

@@ -25,10 +25,10 @@ struct Problem {
   std::int64_t batch = 0, heads = 0, kv_heads = 0, queries = 0, keys = 0, dim = 0, value_dim = 0;
   std::int64_t group = 1;  // heads / kv_heads
 
-  View<4> q, k, v, out;  // batch, head, row, component
-  View<3> lse;           // batch, head, row
-  View<4> mask, bias;    // batch, head, query, key
-  View<1> sinks;         // head
+  View<4> q, k, v, out;                            // batch, head, row, component
+  View<3> lse;                                     // batch, head, row
+  View<4> mask, bias;                              // batch, head, query, key
+  View<1> sinks;                                   // head
   std::vector<std::int64_t> lengths_q, lengths_k;  // one for each batch entry, always
 
   double scale = 1, softcap = 0;

@@ -1,9 +1,9 @@
 // Tiles of pairs of one head, and how the values of a tile lie in memory.
 //
-// Queries lie in SIMD lanes and keys in rows: the softmax of a query then runs down a lane and needs
-// no sum across lanes, a tile is a left operand of the products over keys and over queries as it
-// stands (gemm/product-inl.h), and keys and values are read without a transpose. Only queries are
-// packed, once for all keys.
+// Queries lie in SIMD lanes and keys in rows: the softmax of a query then runs down a lane and
+// needs no sum across lanes, a tile is a left operand of the products over keys and over queries as
+// it stands (gemm/product-inl.h), and keys and values are read without a transpose. Only queries
+// are packed, once for all keys.
 #pragma once
 #include <cstdint>
 

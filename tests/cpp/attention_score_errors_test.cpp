@@ -98,9 +98,7 @@ TEST(AttentionScoreErrors, Arrays) {
               "attention: score_args: expected names that the language has not taken, got '" +
                   name + "'");
   }
-  EXPECT_EQ(ErrorOf([&] {
-              ScoreCase<float>("s", {numbered("x"), numbered("x")}, problem);
-            }),
+  EXPECT_EQ(ErrorOf([&] { ScoreCase<float>("s", {numbered("x"), numbered("x")}, problem); }),
             "attention: score_args: expected names that differ, got a second 'x'");
   EXPECT_EQ(refused(Zeros("x", DType::f64, {3}), problem),
             "attention: score_args: x: expected float32 as q, int32, int64 or bool, got float64");

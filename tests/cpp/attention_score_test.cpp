@@ -58,13 +58,9 @@ std::vector<Sample> Samples() {
        [=](DType real) { return std::vector{ScoreArray("slope", real, {3}, small)}; }},
       // Relative biases by arrays, in either order of memory and of indices.
       {"s + table(h, i, j)",
-       [=](DType real) {
-         return std::vector{ScoreArray("table", real, {3, 37, 150}, spread)};
-       }},
+       [=](DType real) { return std::vector{ScoreArray("table", real, {3, 37, 150}, spread)}; }},
       {"s + table(j, i) * s",
-       [=](DType real) {
-         return std::vector{ScoreArray("table", real, {150, 37}, spread)};
-       }},
+       [=](DType real) { return std::vector{ScoreArray("table", real, {150, 37}, spread)}; }},
       {"s * w(b, h, i, j) + Exp(p(b, h, i)) * t(h) - u(j)",
        [=](DType real) {
          return std::vector{ScoreArray("w", real, {2, 3, 37, 150}, spread, true),
@@ -73,15 +69,10 @@ std::vector<Sample> Samples() {
                             ScoreArray("u", real, {150}, spread)};
        }},
       {"s + Sin(x(i, j) + s) * x(j, i) - x(j, i)",
-       [=](DType real) {
-         return std::vector{ScoreArray("x", real, {70, 70}, spread)};
-       },
-       70, 70},
+       [=](DType real) { return std::vector{ScoreArray("x", real, {70, 70}, spread)}; }, 70, 70},
       {"s + position(b, i) - position(b, j)",
-       [=](DType real) {
-         return std::vector{ScoreArray("position", real, {2, 40}, spread)};
-       },
-       40, 40},
+       [=](DType real) { return std::vector{ScoreArray("position", real, {2, 40}, spread)}; }, 40,
+       40},
       // Soft caps.
       {"cap * Tanh(s / cap)",
        [=](DType real) { return std::vector{ScoreArray("cap", real, {}, positive)}; }},
