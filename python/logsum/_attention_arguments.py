@@ -12,6 +12,7 @@ from logsum._integers import as_integer
 NAME = "attention"
 CAUSAL = {False: 0, True: 1, "top-left": 1, "bottom-right": 2}
 _UNBOUNDED = -1
+_FARTHEST = (1 << 63) - 1  # what the C++ call's integers hold; no sequence is as long
 # The C++ library reads a scale of 0 as the default one; this number times any score is 0 as well.
 _NO_SCALE = 2.0**-1022
 # Beyond, a cap or its reciprocal is no normal number in float32.
@@ -59,7 +60,7 @@ def _window(window: Any) -> tuple[int, int]:
     left, right = (as_integer(NAME, "window", side) for side in window)
     if min(left, right) < _UNBOUNDED:
         raise value_error(NAME, "window", expected, (left, right))
-    return left, right
+    return min(left, _FARTHEST), min(right, _FARTHEST)
 
 
 def _real(argument: str, value: Any) -> float:
@@ -71,7 +72,10 @@ def _real(argument: str, value: Any) -> float:
             value = float(value)
         except (TypeError, ValueError, RuntimeError):
             raise type_error(NAME, argument, "a number", type_name(value)) from None
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise value_error(NAME, argument, "a number that a double can be", "an int") from None
 
 
 def _scale(scale: Any) -> float:

@@ -283,6 +283,13 @@ def test_gradients_that_are_not_asked_for_are_not_made() -> None:
 
 
 @needs_torch
+@pytest.mark.parametrize("score", [None, "2 * s"])
+def test_vmap_over_nothing(score: str | None) -> None:
+    queries, keys = torch.zeros(0, 2, 1, 3, 4), torch.zeros(2, 1, 5, 4)
+    out = torch.func.vmap(lambda x: logsum.attention(x, keys, keys, score=score))(queries)
+    assert out.shape == queries.shape
+
+
 def test_a_shared_bias_has_a_gradient_for_each_entry_of_vmap() -> None:
     call = plain(6, 9).converted(tensors("float64"))
     bias = torch.randn(9, dtype=torch.float64)

@@ -74,6 +74,8 @@ OPTIONS: dict[str, Case] = {
     "causal int": (lambda: made(causal=1), ValueError, "causal: .* got 1"),
     "window": (lambda: made(window=3), TypeError, "window: .*pair.* got int"),
     "window of three": (lambda: made(window=(1, 2, 3)), ValueError, "window: .*pair"),
+    "scale too large": (lambda: made(scale=10**400), ValueError, "scale: .*double"),
+    "softcap too large": (lambda: made(softcap=10**400), ValueError, "softcap: .*double"),
     "window below": (lambda: made(window=(-2, 0)), ValueError, r"window: .*got \(-2, 0\)"),
     "window float": (
         lambda: made(window=(1.5, 0)),
@@ -119,6 +121,7 @@ def test_what_is_refused_nearly() -> None:
     """The neighbours of bad input are good."""
     made(mask=MASK, bias=BIAS, sinks=SINKS, lengths_q=LENGTHS, lengths_k=[5, 0], causal="top-left")
     made(window=[-1, 0], scale=0, softcap=1e-3)
+    made(window=(1 << 70, 1 << 64))
     scored("s + slope(h) * Abs(i - j)", slope=SINKS)
 
 

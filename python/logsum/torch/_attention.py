@@ -90,7 +90,7 @@ class _Attention(ListedOperator):
         raise RuntimeError(f"{NAME}: forward mode is not implemented, reverse mode is")
 
     def _map(self, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        if _joins_batch(arguments, in_dims, 0):
+        if info.batch_size > 0 and _joins_batch(arguments, in_dims, 0):
             joined = _joined(arguments, in_dims, info.batch_size, 0)
             outputs = self(*joined)
             return tuple(x.unflatten(0, (info.batch_size, -1)) for x in outputs), (0, 0)
@@ -146,7 +146,7 @@ class _AttentionBackward(ListedOperator):
 
     def _map(self, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
         # A gradient of what the entries share is theirs, not the sum over them.
-        alone = arguments[self.fixed - 1] < 1 << _SMOOTH[3]
+        alone = info.batch_size > 0 and arguments[self.fixed - 1] < 1 << _SMOOTH[3]
         if alone and _joins_batch(arguments, in_dims, 2):
             joined = _joined(arguments, in_dims, info.batch_size, 2)
             found = tuple(x.unflatten(0, (info.batch_size, -1)) for x in self(*joined))
@@ -205,16 +205,18 @@ def _joined(
 def _looped(
     operator: ListedOperator, size: int, in_dims: Sequence[int | None], arguments: Arguments
 ) -> tuple[Any, Any]:
-    entries = [
-        operator(
-            *(
-                x if dim is None else x.select(dim, k)
-                for x, dim in zip(arguments, in_dims, strict=True)
-            )
+    def entry(k: int) -> tuple[Tensor, ...]:
+        pairs = zip(arguments, in_dims, strict=True)
+        return tuple(operator(*(x if dim is None else x.select(dim, k) for x, dim in pairs)))
+
+    if size == 0:  # an entry of zeros tells the shapes
+        arguments = tuple(
+            x if dim is None else x.new_zeros((*x.shape[:dim], 1, *x.shape[dim + 1 :]))
+            for x, dim in zip(arguments, in_dims, strict=True)
         )
-        for k in range(size)
-    ]
-    outputs = tuple(map(torch.stack, zip(*entries, strict=True)))
+        outputs = tuple(x.new_empty((0, *x.shape)) for x in entry(0))
+    else:
+        outputs = tuple(map(torch.stack, zip(*map(entry, range(size)), strict=True)))
     return outputs, (0,) * len(outputs)
 
 
