@@ -250,6 +250,8 @@ def test_every_operator_is_registered() -> None:
     declared = {kind for kind in subclasses(Operator) if "schema" in vars(kind)}
     names = {kind.schema.partition("(")[0] for kind in declared}  # type: ignore[attr-defined]
     assert names == {
+        "attention",
+        "attention_backward",
         "backward_scores",
         "ctc_align",
         "ctc_decode",
