@@ -107,7 +107,7 @@ class AttentionReference {
     ForEachRow([&](std::int64_t b, std::int64_t h, std::int64_t i) {
       const std::int64_t row = Row(b, h, i);
       const double incoming = grad_lse.empty() ? 0 : grad_lse[static_cast<std::size_t>(row)];
-      Backward({b, h, i, 0}, &grad_out[static_cast<std::size_t>(row * in_.value_dim)], incoming);
+      Backward({b, h, i, 0}, grad_out.data() + row * in_.value_dim, incoming);
     });
   }
 
