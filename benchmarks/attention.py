@@ -175,7 +175,7 @@ def _grown(inputs: list[Any], **options: Any) -> int | None:
     with use_threads(_THREADS):
         first = torch.zeros((1, 1, 200, inputs[0].shape[-1]), requires_grad=True)
         _gradients([first] * 3)  # pages code in and starts threads
-        grown = peak_growth(lambda: _gradients(inputs, **options), repeats=1)
+        grown = peak_growth(lambda: _gradients(inputs, **options))
     if grown is None:
         return None
     q, v = inputs[0], inputs[2]
