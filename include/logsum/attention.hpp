@@ -79,4 +79,35 @@ void attention_backward(const Tensor& grad_out, const Tensor* grad_lse, const Te
                         const Tensor& lse, AttentionGradients&, AttentionOptions = {},
                         Context = {});
 
+// A direction: what each array moves by, in its shape and its dtype or f32 (f64 beside f64). Null,
+// an empty list, or an argument with null `data`: that array stays.
+struct AttentionTangents {
+  const Tensor *q = nullptr, *k = nullptr, *v = nullptr, *bias = nullptr, *sinks = nullptr;
+  std::span<const Tensor> score_args = {};
+};
+
+// Forward mode: the derivatives of out and lse along a direction, in their shapes and dtypes; each
+// may be null. p is rebuilt from `out` and `lse`, the results of attention at the same arguments;
+// nothing of size M N is stored. Deterministic. Time up to B Hq M N (3 D + 2 Dv) multiply-adds.
+//
+// They are also the gradients, for grad_out and grad_lse, of a function that takes
+// attention_backward's gradients to the sum of their products with the direction.
+void attention_tangent(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionArrays&,
+                       const Tensor& out, const Tensor& lse, const AttentionTangents&,
+                       Tensor* out_tangent, Tensor* lse_tangent, AttentionOptions = {},
+                       Context = {});
+
+// The derivatives of attention_backward's gradients along a direction, with grad_out and grad_lse
+// held; out_tangent and lse_tangent are attention_tangent's of the same direction. As the Hessian
+// is symmetric, they are also the gradients, for q, k, v, the bias, the sinks and the arrays of the
+// score, of the sum of products of attention_backward's gradients with the direction: double
+// backward. Each may be null; shapes, dtypes, order of sums and memory are attention_backward's, in
+// twice its products.
+void attention_backward_tangent(const Tensor& grad_out, const Tensor* grad_lse, const Tensor& q,
+                                const Tensor& k, const Tensor& v, const AttentionArrays&,
+                                const Tensor& out, const Tensor& lse, const AttentionTangents&,
+                                const Tensor& out_tangent, const Tensor& lse_tangent,
+                                AttentionGradients& gradient_tangents, AttentionOptions = {},
+                                Context = {});
+
 }  // namespace logsum
