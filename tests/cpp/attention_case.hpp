@@ -1,4 +1,5 @@
-// Calls of attention and its gradient on arrays of any type, compared with the reference.
+// Calls of attention, its gradient and the tangents of both on arrays of any type, compared with
+// the reference.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -15,6 +16,7 @@
 #include "array.hpp"
 #include "attention_problem.hpp"
 #include "attention_reference.hpp"
+#include "attention_tangent_reference.hpp"
 #include "logsum/attention.hpp"
 #include "rounding.hpp"
 
@@ -45,6 +47,17 @@ inline void Resize(BroadcastValues& array, const std::array<std::int64_t, 4>& sh
 // In memory as (batch, row, head, component): what a transposed view is.
 inline const std::vector<int> kRowsBeforeHeads = {0, 2, 1, 3};
 
+// Arrays beside those that have gradients: what they move by, or gradients' tangents.
+template <class T>
+struct BesideArguments {
+  Array<T> q, k, v, bias, sinks;
+};
+
+// Which arrays move along a direction.
+struct Moves {
+  bool q = true, k = true, v = true, bias = true, sinks = true;
+};
+
 template <class T>
 class AttentionCase {
  public:
@@ -69,7 +82,11 @@ class AttentionCase {
         sinks({std::ssize(input_.sinks)}),
         grad_sinks({std::ssize(input_.sinks)}),
         lengths_q({std::ssize(input_.lengths_q)}),
-        lengths_k({std::ssize(input_.lengths_k)}) {
+        lengths_k({std::ssize(input_.lengths_k)}),
+        direction{q, k, v, bias, sinks},
+        grad_tangent{q, k, v, bias, sinks},
+        out_tangent(out),
+        lse_tangent(lse) {
     Round(input_.q, q);
     Round(input_.k, k);
     Round(input_.v, v);
@@ -84,6 +101,10 @@ class AttentionCase {
     std::normal_distribution<double> normal;
     grad_out.Fill([&] { return normal(random); });
     grad_lse.Fill([&] { return normal(random); });
+    for (Array<T>* array :
+         {&direction.q, &direction.k, &direction.v, &direction.bias, &direction.sinks}) {
+      array->Fill([&] { return normal(random); });
+    }
   }
 
   void Run(int threads = 0) {
@@ -109,6 +130,34 @@ class AttentionCase {
                        input_.options, {.threads = threads});
   }
 
+  // After Run, along `direction`, of which tests may change any part.
+  void RunTangent(int threads = 0) {
+    const Optional optional(*this);
+    const Along along(*this);
+    Tensor out_view = out_tangent, lse_view = lse_tangent;
+    attention_tangent(q, k, v, optional.arrays, out, lse, along.tangents, &out_view, &lse_view,
+                      input_.options, {.threads = threads});
+  }
+
+  // After RunTangent, of what it gave.
+  void RunBackwardTangent(int threads = 0) {
+    Tensor gq = grad_tangent.q, gk = grad_tangent.k, gv = grad_tangent.v;
+    Tensor gb = grad_tangent.bias, gs = grad_tangent.sinks;
+    const Tensor incoming = grad_lse;
+    AttentionGradients wanted;
+    wanted.q = &gq;
+    wanted.k = &gk;
+    wanted.v = &gv;
+    if (input_.bias.IsThere()) wanted.bias = &gb;
+    if (!input_.sinks.empty()) wanted.sinks = &gs;
+    wanted.score_args = grad_score_arg_tangents;
+    const Optional optional(*this);
+    const Along along(*this);
+    attention_backward_tangent(grad_out, &incoming, q, k, v, optional.arrays, out, lse,
+                               along.tangents, out_tangent, lse_tangent, wanted, input_.options,
+                               {.threads = threads});
+  }
+
   // Whether all results are within `multiple` roundings of the reference; half types round results
   // once more.
   void Check(double multiple) {
@@ -120,7 +169,7 @@ class AttentionCase {
   void CheckBackward(double multiple) {
     SCOPED_TRACE(Describe(input_));
     AttentionReference reference = Reference();
-    if constexpr (sizeof(T) == sizeof(Half)) reference.out.value = Values(out);
+    if constexpr (kIsHalf) reference.out.value = Values(out);
     reference.Differentiate(Values(grad_out), Values(grad_lse));
     CheckValues("grad q", reference.grad_q, grad_q, multiple);
     CheckValues("grad k", reference.grad_k, grad_k, multiple);
@@ -129,9 +178,48 @@ class AttentionCase {
     CheckValues("grad sinks", reference.grad_sinks, grad_sinks, multiple);
   }
 
+  void CheckTangent(double multiple) {
+    SCOPED_TRACE(Describe(input_));
+    const AttentionTangentReference reference = TangentReference(Reference(), multiple);
+    CheckValues("out tangent", reference.out, out_tangent, multiple);
+    CheckValues("lse tangent", reference.lse, lse_tangent, multiple);
+  }
+  void CheckBackwardTangent(double multiple) {
+    SCOPED_TRACE(Describe(input_));
+    AttentionReference at = Reference();
+    if constexpr (kIsHalf) at.out.value = Values(out);
+    AttentionTangentReference reference = TangentReference(at, multiple);
+    if constexpr (kIsHalf) reference.out.value = Values(out_tangent);
+    reference.Differentiate(Values(grad_out), Values(grad_lse));
+    CheckValues("tangent of grad q", reference.grad_q, grad_tangent.q, multiple);
+    CheckValues("tangent of grad k", reference.grad_k, grad_tangent.k, multiple);
+    CheckValues("tangent of grad v", reference.grad_v, grad_tangent.v, multiple);
+    CheckValues("tangent of grad bias", reference.grad_bias, grad_tangent.bias, multiple);
+    CheckValues("tangent of grad sinks", reference.grad_sinks, grad_tangent.sinks, multiple);
+  }
+
   AttentionReference& Reference() {
     if (!reference_) reference_.emplace(input_);
     return *reference_;
+  }
+  // Along `direction`. The tangents of results may be made from the stored `out`, whose rounding in
+  // a half type counts as it is, not `multiple` times.
+  AttentionTangentReference TangentReference(const AttentionReference& at, double multiple) const {
+    const auto values = [](bool is_moved, const Array<T>& array) {
+      return is_moved ? Values(array) : std::vector<double>{};
+    };
+    std::vector<double> out_unit;
+    if constexpr (kIsHalf) {
+      out_unit = Values(out);
+      for (double& unit : out_unit) unit = HalfUlp<T>(unit) / (multiple * kRoundoff<T>);
+    }
+    return {at,
+            {.q = values(moves.q, direction.q),
+             .k = values(moves.k, direction.k),
+             .v = values(moves.v, direction.v),
+             .bias = values(moves.bias, direction.bias),
+             .sinks = values(moves.sinks, direction.sinks)},
+            out_unit};
   }
   const AttentionInput& input() const { return input_; }
 
@@ -145,6 +233,8 @@ class AttentionCase {
   }
 
  private:
+  static constexpr bool kIsHalf = sizeof(T) == sizeof(Half);
+
   AttentionInput input_;
   std::optional<AttentionReference> reference_;
 
@@ -154,8 +244,13 @@ class AttentionCase {
   Array<bool> mask;
   Array<T> bias, grad_bias, sinks, grad_sinks;
   Array<std::int64_t> lengths_q, lengths_k;
-  // The arrays that options.score names, and where their gradients go: none or one for each.
-  std::vector<Tensor> score_args, grad_score_args;
+  BesideArguments<T> direction, grad_tangent;
+  Moves moves;
+  Array<T> out_tangent;
+  Array<Wide> lse_tangent;
+  // The arrays that options.score names, and, none or one for each, where their gradients go, what
+  // they move by and where their gradients' tangents go.
+  std::vector<Tensor> score_args, grad_score_args, score_arg_tangents, grad_score_arg_tangents;
   std::vector<std::string_view> score_names;
 
  private:
@@ -180,6 +275,28 @@ class AttentionCase {
     }
     Optional(const Optional&) = delete;
     Optional& operator=(const Optional&) = delete;
+  };
+
+  // The arrays that are there and move.
+  struct Along {
+    Tensor q, k, v, bias, sinks;
+    AttentionTangents tangents;
+
+    explicit Along(AttentionCase& from)
+        : q(from.direction.q),
+          k(from.direction.k),
+          v(from.direction.v),
+          bias(from.direction.bias),
+          sinks(from.direction.sinks) {
+      if (from.moves.q) tangents.q = &q;
+      if (from.moves.k) tangents.k = &k;
+      if (from.moves.v) tangents.v = &v;
+      if (from.moves.bias && from.input_.bias.IsThere()) tangents.bias = &bias;
+      if (from.moves.sinks && !from.input_.sinks.empty()) tangents.sinks = &sinks;
+      tangents.score_args = from.score_arg_tangents;
+    }
+    Along(const Along&) = delete;
+    Along& operator=(const Along&) = delete;
   };
 
   static std::vector<std::int64_t> ShapeOf(const BroadcastValues& values) {

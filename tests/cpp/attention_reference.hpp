@@ -46,6 +46,10 @@ struct AttentionInput {
   std::vector<std::int64_t> lengths_q, lengths_k;  // empty: absent
   AttentionOptions options;                        // options.score is for the library alone:
   std::function<double(double s, const AttentionPair&)> score, score_derivative;  // and this here
+  // Of score and score_derivative, where s moves by s_tangent and the score's arrays by what these
+  // know. None: no array moves, and the derivative is constant.
+  std::function<double(double s, double s_tangent, const AttentionPair&)> score_tangent,
+      score_derivative_tangent;
 };
 
 // An error is small if it is a small multiple of unit, times the roundoff of the arithmetic.
@@ -55,6 +59,11 @@ struct JudgedValues {
   void Resize(std::int64_t count) {
     value.assign(static_cast<std::size_t>(count), 0.0);
     unit.assign(static_cast<std::size_t>(count), 0.0);
+  }
+  void Add(std::int64_t index, long double term, double unit_of_term) {
+    const auto at = static_cast<std::size_t>(index);
+    value[at] = static_cast<double>(static_cast<long double>(value[at]) + term);
+    unit[at] += unit_of_term;
   }
 };
 
@@ -96,6 +105,31 @@ class AttentionReference {
 
   const AttentionInput& input() const { return in_; }
 
+  // exp(s - lse) of a pair, and how far its score is known.
+  struct Probability {
+    long double p = 0;                 // 0 where the pair takes no part
+    double slope = 0, slope_unit = 0;  // of score(s) by q . k
+    double unit = 0;                   // of score(s) + bias, and of lse
+    bool seen = false;                 // takes part, its score above -inf
+  };
+  const Probability& At(const AttentionPair& at) const { return p_[NumberOf(at)]; }
+  long double SinkProbability(std::int64_t row) const {
+    return sink_p_[static_cast<std::size_t>(row)];
+  }
+  double Scale() const {
+    const double scale = in_.options.scale;
+    return scale != 0 ? scale
+                      : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(in_.dim, 1)));
+  }
+
+  // Rows of q, and of k and v.
+  std::int64_t Row(std::int64_t b, std::int64_t h, std::int64_t i) const {
+    return (b * in_.heads + h) * in_.queries + i;
+  }
+  std::int64_t KeyRow(const AttentionPair& at) const {
+    return (at.batch * in_.kv_heads + at.head / (in_.heads / in_.kv_heads)) * in_.keys + at.key;
+  }
+
   // grad_lse may be empty: zeros.
   void Differentiate(const std::vector<double>& grad_out, const std::vector<double>& grad_lse) {
     grad_q.Resize(std::ssize(in_.q));
@@ -115,19 +149,6 @@ class AttentionReference {
   using Wide = long double;
   static constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-  struct Probability {
-    Wide p = 0;                        // 0 where the pair takes no part
-    double slope = 0, slope_unit = 0;  // of score(s) by q . k
-    double unit = 0;                   // of score(s) + bias, and of lse
-    bool seen = false;                 // takes part, its score above -inf
-  };
-
-  static void Add(JudgedValues& to, std::int64_t index, Wide value, double unit) {
-    const auto at = static_cast<std::size_t>(index);
-    to.value[at] = static_cast<double>(static_cast<Wide>(to.value[at]) + value);
-    to.unit[at] += unit;
-  }
-
   template <class Visit>
   void ForEachRow(const Visit& visit) {
     for (std::int64_t b = 0; b < in_.batch; ++b) {
@@ -136,20 +157,9 @@ class AttentionReference {
       }
     }
   }
-  std::int64_t Row(std::int64_t b, std::int64_t h, std::int64_t i) const {
-    return (b * in_.heads + h) * in_.queries + i;
-  }
-  std::int64_t KeyRow(const AttentionPair& at) const {
-    return (at.batch * in_.kv_heads + at.head / (in_.heads / in_.kv_heads)) * in_.keys + at.key;
-  }
-  Probability& At(const AttentionPair& at) {
-    const std::int64_t row = Row(at.batch, at.head, at.query);
-    return p_[static_cast<std::size_t>(row * in_.keys + at.key)];
-  }
-  double Scale() const {
-    const double scale = in_.options.scale;
-    return scale != 0 ? scale
-                      : 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(in_.dim, 1)));
+  Probability& At(const AttentionPair& at) { return p_[NumberOf(at)]; }
+  std::size_t NumberOf(const AttentionPair& at) const {
+    return static_cast<std::size_t>(Row(at.batch, at.head, at.query) * in_.keys + at.key);
   }
 
   // score(s) + bias of a pair that takes part; sets slope and unit.
@@ -253,7 +263,7 @@ class AttentionReference {
     }
     if (const Wide p = sink_p_[static_cast<std::size_t>(row)]; !in_.sinks.empty() && p != 0) {
       const double unit = static_cast<double>(p) * delta_size;
-      Add(grad_sinks, first.head, -p * delta, unit * lse.unit[static_cast<std::size_t>(row)]);
+      grad_sinks.Add(first.head, -p * delta, unit * lse.unit[static_cast<std::size_t>(row)]);
     }
     for (std::int64_t j = 0; j < in_.keys; ++j) {
       const AttentionPair at = {first.batch, first.head, first.query, j};
@@ -267,7 +277,7 @@ class AttentionReference {
         const Wide term = static_cast<Wide>(grad_out[c]) * in_.v[static_cast<std::size_t>(value)];
         grad_p += term;
         size += static_cast<double>(std::fabs(term));
-        Add(grad_v, value, pair.p * grad_out[c], p_unit * std::fabs(grad_out[c]));
+        grad_v.Add(value, pair.p * grad_out[c], p_unit * std::fabs(grad_out[c]));
       }
       const Wide grad_s = pair.p == 0 ? 0 : pair.p * (grad_p - delta);
       Pull(at, pair, grad_s, p_unit * size);
@@ -277,9 +287,9 @@ class AttentionReference {
   // From score(s) + bias on to what it is made of.
   void Pull(const AttentionPair& at, const Probability& pair, Wide grad_s, double unit) {
     const std::int64_t row = Row(at.batch, at.head, at.query);
-    Add(grad_score, row * in_.keys + at.key, grad_s, unit);
+    grad_score.Add(row * in_.keys + at.key, grad_s, unit);
     if (in_.bias.IsThere()) {
-      Add(grad_bias, static_cast<std::int64_t>(in_.bias.IndexOf(at)), grad_s, unit);
+      grad_bias.Add(static_cast<std::int64_t>(in_.bias.IndexOf(at)), grad_s, unit);
     }
     if (grad_s == 0 && unit == 0) return;
     const double slope = pair.slope, slope_unit = pair.slope_unit;
@@ -287,8 +297,8 @@ class AttentionReference {
       const std::int64_t query = row * in_.dim + d, key = KeyRow(at) * in_.dim + d;
       const double q = in_.q[static_cast<std::size_t>(query)];
       const double k = in_.k[static_cast<std::size_t>(key)];
-      Add(grad_q, query, grad_s * slope * k, unit * slope_unit * std::fabs(k));
-      Add(grad_k, key, grad_s * slope * q, unit * slope_unit * std::fabs(q));
+      grad_q.Add(query, grad_s * slope * k, unit * slope_unit * std::fabs(k));
+      grad_k.Add(key, grad_s * slope * q, unit * slope_unit * std::fabs(q));
     }
   }
 
