@@ -66,8 +66,9 @@ std::int64_t Score::ScratchElements() const {
 
 template <class Real>
 void EvaluateScore(const Problem& problem, const TilePlace& place, Real* scores, Real* scratch) {
-  ScoreRun<Real> run(problem.score->body().program, problem, place, scratch);
-  run.Run(scores, nullptr, scores, [](auto&&...) {});
+  const Score::Body& score = problem.score->body();
+  ScoreRun<Real> run(score.program, score.views, problem, place, scratch);
+  run.Run({.s = scores}, scores, [](auto&&...) {});
 }
 
 template void EvaluateScore(const Problem&, const TilePlace&, float*, float*);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "attention/score_body.hpp"
+#include "attention/score_direction.hpp"
 #include "attention/score_run.hpp"
 #include "attention/score_sums.hpp"
 #include "core/dtype.hpp"
@@ -66,16 +67,38 @@ void Write(const Tensor& tensor, const Context& context, const ValueOf& value_of
 struct ScoreGradient::Body {
   const Problem* problem;
   std::vector<Tensor> gradients;  // one for each array, or none
-  ScoreProgram program;           // of the gradients of uses, then of s
-  std::vector<UseSums> sums;      // one for each of those uses
+  // Of the gradients of uses, then of s; or of their tangents and then of the gradient of s.
+  ScoreProgram program;
+  std::vector<View<4>> views;  // what it reads
+  std::vector<UseSums> sums;   // one for each of those uses
 
   bool IsWanted(int array) const {
     const auto k = static_cast<std::size_t>(array);
     return k < gradients.size() && gradients[k].data != nullptr;
   }
+
+  // grad_tangent: null, or where the tangent of the gradient of s goes.
+  template <class Real>
+  void Run(const ScoreTiles<Real>& tiles, const TilePlace& place, int slot, Real* grad,
+           Real* grad_tangent, Real* scratch) {
+    Real* const tile = scratch + ScoreMemory<Real>(program);
+    ScoreRun<Real> run(program, views, *problem, place, scratch);
+    run.Run(tiles, grad, [&](int k, const reduce::TileValue<Real>& value, int first, int keys) {
+      const auto use = static_cast<std::size_t>(k);
+      if (use == sums.size()) {
+        Real* const to = grad_tangent + std::int64_t{first} * kTileQueries;
+        if (value.data != to) run.Copy(value, keys, to);
+        return;
+      }
+      const bool is_tile = value.per_column && value.row == kTileQueries;
+      if (!is_tile) run.Copy(value, keys, tile);
+      sums[use].Add(place, slot, first, keys, is_tile ? value.data : tile);
+    });
+  }
 };
 
-ScoreGradient::ScoreGradient(const Problem& problem, std::span<const Tensor> gradients, int slots)
+ScoreGradient::ScoreGradient(const Problem& problem, std::span<const Tensor> gradients, int slots,
+                             std::optional<std::span<const Tensor>> tangents)
     : body_(std::make_unique<Body>()) {
   const Score::Body& score = problem.score->body();
   const ScoreFormula& formula = score.formula;
@@ -88,8 +111,7 @@ ScoreGradient::ScoreGradient(const Problem& problem, std::span<const Tensor> gra
   const auto slot = [&](std::int64_t number) {
     return builder.Variable(number, 1, formula::Dependence::ij);
   };
-  // The gradient is a mask too: where it is 0 the pair takes no part.
-  const Expression incoming = slot(kGradientSlot);
+  const Expression score_slot = slot(kScoreSlot), incoming = slot(kGradientSlot);
   std::vector<Expression> wanted;
   std::vector<const ArrayUse*> uses;
   const ScoreExtents extents{{problem.batch, problem.heads, problem.queries, problem.keys}, slots};
@@ -101,11 +123,24 @@ ScoreGradient::ScoreGradient(const Problem& problem, std::span<const Tensor> gra
     uses.push_back(&formula.uses[k]);
     ++count[static_cast<std::size_t>(array)];
   }
-  wanted.push_back(slot(kScoreSlot));
-  const formula::Root root[] = {{formula.value, incoming, incoming}};
+  wanted.push_back(score_slot);
   std::vector<Expression> values;
   try {
-    const std::vector<Expression> derivatives = formula::Gradient(builder, root, wanted);
+    // A gradient is a mask too: where it is 0 the pair takes no part.
+    std::vector<formula::Root> roots;
+    if (tangents) {
+      const ScoreDirection direction(builder, score, *tangents);
+      body.views = direction.views();
+      const Expression moving = slot(kGradientTangentSlot);
+      roots.push_back({formula.value, moving, moving});
+      // The gradient of f. is the tangent of the gradient of f.
+      const Expression tangent = direction.TangentOf(builder, formula.value);
+      if (tangent) roots.push_back({tangent, incoming, incoming});
+    } else {
+      body.views = score.views;
+      roots.push_back({formula.value, incoming, incoming});
+    }
+    const std::vector<Expression> derivatives = formula::Gradient(builder, roots, wanted);
     for (std::size_t k = 0; k < uses.size(); ++k) {
       if (!derivatives[k]) continue;
       values.push_back(derivatives[k]);
@@ -115,11 +150,17 @@ ScoreGradient::ScoreGradient(const Problem& problem, std::span<const Tensor> gra
       body.sums.emplace_back(use, extents, is_alone ? &body.gradients[array] : nullptr,
                              problem.is_double);
     }
-    values.push_back(derivatives.back() ? derivatives.back() : builder.Zero(1));
+    const auto or_zero = [&](const Expression& x) { return x ? x : builder.Zero(1); };
+    values.push_back(or_zero(derivatives.back()));
+    if (tangents) {
+      // Last, so that the gradient's tangent is no longer needed when its own place is written.
+      const formula::Root root[] = {{formula.value, incoming, incoming}};
+      values.push_back(or_zero(formula::Gradient(builder, root, std::span(&score_slot, 1))[0]));
+    }
     body.program = CompileScore(values);
   } catch (const formula::Refusal& refusal) {
-    ThrowInvalid("attention_backward", "score", Text("a derivative with ", refusal.expected),
-                 refusal.given);
+    ThrowInvalid(tangents ? "attention_backward_tangent" : "attention_backward", "score",
+                 Text("a derivative with ", refusal.expected), refusal.given);
   }
   for (const UseSums& sums : body.sums) {
     if (!sums.IsDirect()) continue;
@@ -145,19 +186,24 @@ bool ScoreGradient::SharesPairs() const {
 template <class Real>
 void ScoreGradient::Pull(const TilePlace& place, int slot, const Real* s, Real* grad,
                          Real* scratch) {
-  Body& body = *body_;
-  Real* const tile = scratch + ScoreMemory<Real>(body.program);
-  ScoreRun<Real> run(body.program, *body.problem, place, scratch);
-  run.Run(s, grad, grad, [&](int k, const reduce::TileValue<Real>& value, int first, int keys) {
-    const bool is_tile = value.per_column && value.row == kTileQueries;
-    if (!is_tile) run.Copy(value, keys, tile);
-    body.sums[static_cast<std::size_t>(k)].Add(place, slot, first, keys,
-                                               is_tile ? value.data : tile);
-  });
+  body_->Run<Real>({.s = s, .gradient = grad}, place, slot, grad, nullptr, scratch);
+}
+
+template <class Real>
+void ScoreGradient::PullTangent(const TilePlace& place, int slot, const Real* s,
+                                const Real* s_tangent, Real* grad, Real* grad_tangent,
+                                Real* scratch) {
+  body_->Run<Real>(
+      {.s = s, .gradient = grad, .s_tangent = s_tangent, .gradient_tangent = grad_tangent}, place,
+      slot, grad, grad_tangent, scratch);
 }
 
 template void ScoreGradient::Pull(const TilePlace&, int, const float*, float*, float*);
 template void ScoreGradient::Pull(const TilePlace&, int, const double*, double*, double*);
+template void ScoreGradient::PullTangent(const TilePlace&, int, const float*, const float*, float*,
+                                         float*, float*);
+template void ScoreGradient::PullTangent(const TilePlace&, int, const double*, const double*,
+                                         double*, double*, double*);
 
 void ScoreGradient::Finish(const Context& context) {
   for (std::size_t k = 0; k < body_->gradients.size(); ++k) {

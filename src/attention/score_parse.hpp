@@ -19,8 +19,8 @@ namespace logsum::attend {
 enum PairAxis : std::uint8_t { kBatchAxis, kHeadAxis, kQueryAxis, kKeyAxis };
 inline constexpr std::array<char, 4> kAxisLetters = {'b', 'h', 'i', 'j'};
 
-// Slots of variables: the score, what is known of an entry or a head, the gradient of score(s), and
-// one for each use of an array.
+// Slots of variables: the score, what is known of an entry or a head, the gradient of score(s), the
+// tangents of both, one for each use of an array, and one for each use whose array moves.
 enum ScoreSlot : std::int64_t {
   kScoreSlot,
   kBatchSlot,
@@ -28,6 +28,8 @@ enum ScoreSlot : std::int64_t {
   kQueriesSlot,
   kKeysSlot,
   kGradientSlot,
+  kScoreTangentSlot,
+  kGradientTangentSlot,
   kFirstUseSlot
 };
 

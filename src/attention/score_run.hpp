@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "attention/score_arrays.hpp"
@@ -14,15 +15,35 @@
 
 namespace logsum::attend {
 
+// Tiles that a program's variables stand for; those that it does not have may be null.
+template <class Real>
+struct ScoreTiles {
+  const Real *s = nullptr, *gradient = nullptr;
+  const Real *s_tangent = nullptr, *gradient_tangent = nullptr;
+
+  const Real* At(std::int64_t slot) const {
+    switch (slot) {
+      case kScoreSlot:
+        return s;
+      case kGradientSlot:
+        return gradient;
+      case kScoreTangentSlot:
+        return s_tangent;
+      default:
+        return gradient_tangent;
+    }
+  }
+};
+
 template <class Real>
 class ScoreRun {
  public:
-  // scratch: ScoreMemory<Real>(program) elements.
-  ScoreRun(const ScoreProgram& program, const Problem& problem, const TilePlace& place,
-           Real* scratch)
+  // views: of the slots from kFirstUseSlot on. scratch: ScoreMemory<Real>(program) elements.
+  ScoreRun(const ScoreProgram& program, std::span<const View<4>> views, const Problem& problem,
+           const TilePlace& place, Real* scratch)
       : program_(program),
         problem_(problem),
-        views_(problem.score->body().views),
+        views_(views),
         place_(place),
         instruction_(reduce::Kernels<Real>().instruction),
         values_(program.stages.tile.values.size()) {
@@ -37,9 +58,10 @@ class ScoreRun {
   }
 
   // Calls use(k, value, first, keys) with the values of output k for `keys` keys from `first` on,
-  // of all outputs but the last, which is written to `last`: s or gradient may be there.
+  // of all outputs but the last, which is written to `last`: one of the tiles may be there. What no
+  // later output depends on may be overwritten by `use`.
   template <class Use>
-  void Run(const Real* s, const Real* gradient, Real* last, const Use& use) {
+  void Run(const ScoreTiles<Real>& tiles, Real* last, const Use& use) {
     RunStage(program_.stages.parameter, Dependence::parameter, 1);
     RunStage(program_.stages.row, Dependence::i, place_.keys);
     RunStage(program_.stages.column, Dependence::j, kTileQueries);
@@ -52,8 +74,8 @@ class ScoreRun {
       for (std::size_t k = 0; k < program_.outputs.size(); ++k) {
         const ScoreOutput& output = program_.outputs[k];
         for (; done < output.after; ++done) {
-          RunInTile(program_.stages.tile.instructions[static_cast<std::size_t>(done)], s, gradient,
-                    first, keys);
+          RunInTile(program_.stages.tile.instructions[static_cast<std::size_t>(done)], tiles, first,
+                    keys);
         }
         const Value& value = At(output.value);
         if (k + 1 < program_.outputs.size()) {
@@ -179,10 +201,10 @@ class ScoreRun {
     }
   }
 
-  void RunInTile(const Instruction& instruction, const Real* s, const Real* gradient, int first,
+  void RunInTile(const Instruction& instruction, const ScoreTiles<Real>& tiles, int first,
                  int keys) {
     if (instruction.code == reduce::Code::variable) {
-      return ReadTile(instruction, s, gradient, first, keys);
+      return ReadTile(instruction, tiles, first, keys);
     }
     auto operation = reduce::OperationOf<Real>(instruction, program_.stages.tile,
                                                [&](int value) { return At(value); });
@@ -191,7 +213,7 @@ class ScoreRun {
     instruction_(instruction.code, operation);
   }
 
-  void ReadTile(const Instruction& instruction, const Real* s, const Real* gradient, int first,
+  void ReadTile(const Instruction& instruction, const ScoreTiles<Real>& tiles, int first,
                 int keys) {
     Value& value = At(instruction.result);
     if (instruction.first >= kFirstUseSlot) {
@@ -200,8 +222,7 @@ class ScoreRun {
           const_cast<void*>(Advanced(view.data, view.dtype, first * view.strides[kKeyAxis]));
       return kernels_.load_pairs(view, place_.queries, keys, value.data);
     }
-    const Real* const given =
-        (instruction.first == kScoreSlot ? s : gradient) + std::int64_t{first} * kTileQueries;
+    const Real* const given = tiles.At(instruction.first) + std::int64_t{first} * kTileQueries;
     if (program_.in_place) {
       value.data = const_cast<Real*>(given);  // an operand, which is only read
     } else {
@@ -211,7 +232,7 @@ class ScoreRun {
 
   const ScoreProgram& program_;
   const Problem& problem_;
-  const std::vector<View<4>>& views_;
+  const std::span<const View<4>> views_;
   const TilePlace& place_;
   void (*const instruction_)(reduce::Code, const reduce::Operation<Real>&);
   const ScoreKernels<Real>& kernels_ = ScoreKernelsOfTarget<Real>();

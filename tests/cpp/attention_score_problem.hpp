@@ -18,6 +18,7 @@
 #include "attention/score_arrays.hpp"
 #include "attention/score_body.hpp"
 #include "attention/score_gradient.hpp"
+#include "attention/score_tangent.hpp"
 #include "core/buffer.hpp"
 #include "formula_evaluate.hpp"
 
@@ -105,14 +106,18 @@ class ScoreCase {
                                                 problem_.keys);
     std::mt19937 random(7);
     std::uniform_real_distribution<double> scores(-4, 4), weights(-1, 1);
-    s.resize(count);
-    gradient.resize(count);
-    for (Real& x : s) x = static_cast<Real>(scores(random));
-    for (Real& x : gradient) x = static_cast<Real>(weights(random));
+    const auto fill = [&](std::vector<Real>& values, auto& distribution) {
+      values.resize(count);
+      for (Real& x : values) x = static_cast<Real>(distribution(random));
+    };
+    fill(s, scores);
+    fill(gradient, weights);
+    fill(s_tangent, weights);
+    fill(gradient_tangent, weights);
   }
 
-  std::vector<Real> s;         // before the formula
-  std::vector<Real> gradient;  // of score(s)
+  std::vector<Real> s, s_tangent;                // before the formula
+  std::vector<Real> gradient, gradient_tangent;  // of score(s)
 
   attend::Problem& problem() { return problem_; }
   std::vector<ScoreArray>& arrays() { return arrays_; }
@@ -121,32 +126,65 @@ class ScoreCase {
     std::vector<Real> values = s;
     Buffer<Real> tile(kTileQueries * kTileKeys), scratch = Scratch(score_->ScratchElements());
     ForEachTile([&](const TilePlace& place) {
-      Exchange(place, values, tile.get(), [](Real& of_all, Real& of_tile) { of_tile = of_all; });
+      Load(place, values, kNotANumber, tile.get());
       EvaluateScore(problem_, place, tile.get(), scratch.get());
-      Exchange(place, values, tile.get(), [](Real& of_all, Real& of_tile) { of_all = of_tile; });
+      Store(place, tile.get(), values);
+    });
+    return values;
+  }
+
+  // The tangent of score(s), along those of arrays: none, or one for each.
+  std::vector<Real> Push(std::vector<ScoreArray>& tangents) {
+    const attend::ScoreTangent push(problem_, ViewsOf(tangents));
+    std::vector<Real> values = s_tangent;
+    Buffer<Real> tile(kTileQueries * kTileKeys), before(kTileQueries * kTileKeys);
+    Buffer<Real> scratch = Scratch(push.ScratchElements());
+    ForEachTile([&](const TilePlace& place) {
+      Load(place, s, kNotANumber, before.get());
+      Load(place, values, kNotANumber, tile.get());
+      push.Push<Real>(place, before.get(), tile.get(), scratch.get());
+      Store(place, tile.get(), values);
     });
     return values;
   }
 
   // The gradient of s; those of arrays go to `wanted`, one for each or none.
   std::vector<Real> Pull(std::vector<ScoreArray>& wanted, int slots = 2) {
-    std::vector<Tensor> tensors;
-    for (ScoreArray& array : wanted) {
-      tensors.push_back(array.View());
-      if (array.bytes.empty()) tensors.back().data = nullptr;
-    }
-    attend::ScoreGradient sums(problem_, tensors, slots);
+    attend::ScoreGradient sums(problem_, ViewsOf(wanted), slots);
     std::vector<Real> values = gradient;
     Buffer<Real> tile(kTileQueries * kTileKeys), before(kTileQueries * kTileKeys);
     Buffer<Real> scratch = Scratch(sums.ScratchElements());
     ForEachTile([&](const TilePlace& place) {
-      std::fill_n(before.get(), kTileQueries * kTileKeys, std::numeric_limits<Real>::quiet_NaN());
-      std::fill_n(tile.get(), kTileQueries * kTileKeys, Real{0});
-      Exchange(place, s, before.get(), [](Real& of_all, Real& of_tile) { of_tile = of_all; });
-      Exchange(place, values, tile.get(), [](Real& of_all, Real& of_tile) { of_tile = of_all; });
-      const auto slot = static_cast<int>(place.key / kTileKeys % slots);
-      sums.Pull<Real>(place, slot, before.get(), tile.get(), scratch.get());
-      Exchange(place, values, tile.get(), [](Real& of_all, Real& of_tile) { of_all = of_tile; });
+      Load(place, s, kNotANumber, before.get());
+      Load(place, values, 0, tile.get());
+      sums.Pull<Real>(place, SlotOf(place, slots), before.get(), tile.get(), scratch.get());
+      Store(place, tile.get(), values);
+    });
+    sums.Finish({.threads = 2});
+    return values;
+  }
+
+  struct Pulled {
+    std::vector<Real> gradient, tangent;
+  };
+
+  // The gradient of s and its tangent; the tangents of the gradients of arrays go to `wanted`.
+  Pulled PullTangent(std::vector<ScoreArray>& tangents, std::vector<ScoreArray>& wanted,
+                     int slots = 2) {
+    attend::ScoreGradient sums(problem_, ViewsOf(wanted), slots, ViewsOf(tangents));
+    Pulled values{gradient, gradient_tangent};
+    constexpr std::size_t kSize = kTileQueries * kTileKeys;
+    Buffer<Real> before(kSize), before_tangent(kSize), grad(kSize), grad_tangent(kSize);
+    Buffer<Real> scratch = Scratch(sums.ScratchElements());
+    ForEachTile([&](const TilePlace& place) {
+      Load(place, s, kNotANumber, before.get());
+      Load(place, s_tangent, kNotANumber, before_tangent.get());
+      Load(place, values.gradient, 0, grad.get());
+      Load(place, values.tangent, 0, grad_tangent.get());
+      sums.PullTangent<Real>(place, SlotOf(place, slots), before.get(), before_tangent.get(),
+                             grad.get(), grad_tangent.get(), scratch.get());
+      Store(place, grad.get(), values.gradient);
+      Store(place, grad_tangent.get(), values.tangent);
     });
     sums.Finish({.threads = 2});
     return values;
@@ -186,6 +224,22 @@ class ScoreCase {
   }
 
  private:
+  static constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
+
+  // Arrays without memory are not there.
+  static std::vector<Tensor> ViewsOf(std::vector<ScoreArray>& arrays) {
+    std::vector<Tensor> tensors;
+    for (ScoreArray& array : arrays) {
+      tensors.push_back(array.View());
+      if (array.bytes.empty()) tensors.back().data = nullptr;
+    }
+    return tensors;
+  }
+
+  static int SlotOf(const TilePlace& place, int slots) {
+    return static_cast<int>(place.key / kTileKeys % slots);
+  }
+
   static Buffer<Real> Scratch(std::int64_t elements) {
     Buffer<Real> scratch(static_cast<std::size_t>(elements));
     // Whatever is read before it is written shows.
@@ -200,8 +254,8 @@ class ScoreCase {
                    {static_cast<double>(pair[0])},
                    {static_cast<double>(pair[1])},
                    {static_cast<double>(problem_.lengths_q[b])},
-                   {static_cast<double>(problem_.lengths_k[b])},
-                   {0.0}};
+                   {static_cast<double>(problem_.lengths_k[b])}};
+    point.slots.resize(attend::kFirstUseSlot, {0.0});
     for (const attend::ArrayUse& use : formula().uses) {
       const ScoreArray& array = arrays_[static_cast<std::size_t>(use.array)];
       point.slots.push_back({array.At(OffsetOf(use, pair))});
@@ -231,17 +285,24 @@ class ScoreCase {
     for (const TilePlace& place : places) visit(place);
   }
 
-  // Calls exchange(element of all, element of the tile) for the pairs of a tile.
-  template <class Values, class Visit>
-  void Exchange(const TilePlace& place, Values& all, Real* tile, const Visit& exchange) {
+  // The pairs of a tile; `other` where there is none.
+  void Load(const TilePlace& place, const std::vector<Real>& all, double other, Real* tile) const {
+    std::fill_n(tile, kTileQueries * kTileKeys, static_cast<Real>(other));
     for (int i = 0; i < place.queries; ++i) {
-      for (int j = 0; j < place.keys; ++j) {
-        const std::int64_t row =
-            (place.batch * problem_.heads + place.head) * problem_.queries + place.query + i;
-        const std::int64_t number = row * problem_.keys + place.key + j;
-        exchange(all[static_cast<std::size_t>(number)], tile[j * kTileQueries + i]);
-      }
+      const Real* const row = all.data() + RowOf(place, i);
+      for (int j = 0; j < place.keys; ++j) tile[j * kTileQueries + i] = row[j];
     }
+  }
+  void Store(const TilePlace& place, const Real* tile, std::vector<Real>& all) const {
+    for (int i = 0; i < place.queries; ++i) {
+      Real* const row = all.data() + RowOf(place, i);
+      for (int j = 0; j < place.keys; ++j) row[j] = tile[j * kTileQueries + i];
+    }
+  }
+
+  std::int64_t RowOf(const TilePlace& place, int i) const {
+    const std::int64_t head = place.batch * problem_.heads + place.head;
+    return (head * problem_.queries + place.query + i) * problem_.keys + place.key;
   }
 
   attend::Problem problem_;
