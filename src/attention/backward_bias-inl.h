@@ -51,6 +51,7 @@ class PairSums {
     number_ = (sums_batch ? cell.batch : 0) * (sums_head ? cell.problem.heads : 1) +
               (sums_head ? head : 0);
     count_ = (sums_batch ? cell.problem.batch : 1) * (sums_head ? cell.problem.heads : 1);
+    adds_ = (cell.pairs == nullptr ? number_ : number_ % cell.plan.pair_interval) != 0;
     const std::int64_t at = cell.batch * bias.strides[0] + head * bias.strides[1] +
                             cell.queries.begin * bias.strides[2] +
                             cell.keys.begin * bias.strides[3];
@@ -67,9 +68,7 @@ class PairSums {
     return {sums_, kDType<Real>, cell_.plan.keys.group, 1, nullptr};
   }
   // Whether the target holds other heads' pairs.
-  bool adds() const {
-    return sums_ == nullptr ? number_ > 0 : number_ % cell_.plan.pair_interval != 0;
-  }
+  bool adds() const { return adds_; }
 
   // After the head's tiles.
   void Finish() const {
@@ -83,6 +82,7 @@ class PairSums {
  private:
   const Cell<Real>& cell_;
   std::int64_t number_ = 0, count_ = 1;
+  bool adds_ = false;
   Target gradient_;
   Real* sums_ = nullptr;
 };
@@ -145,6 +145,26 @@ HWY_NOINLINE void AddToQueries(const Compensated<Real>& to, int queries, int key
   }
   std::copy_n(high, queries, to.high);
   std::copy_n(low, queries, to.low);
+}
+
+// A tile's gradients of scores, added to whichever sums the bias's gradient is made of; pairs are
+// those of its head.
+template <class Real>
+HWY_INLINE void AddToBias(const Cell<Real>& cell, const TilePlace& place,
+                          const PairSums<Real>& pairs, const Real* HWY_RESTRICT grads,
+                          Real* HWY_RESTRICT transposed) {
+  const std::int64_t head = place.batch * cell.problem.heads + place.head;
+  if (cell.plan.bias == BiasSums::pairs) {
+    AddPairs(pairs.target(), place.query - cell.queries.begin, place.key - cell.keys.begin,
+             place.queries, place.keys, grads, transposed, pairs.adds());
+  } else if (cell.plan.bias == BiasSums::keys) {
+    const std::int64_t at = head * cell.problem.keys + place.key;
+    AddToKeys<Real>({cell.vector.high + at, cell.vector.low + at}, place.keys, grads);
+  } else if (cell.plan.bias == BiasSums::queries) {
+    const std::int64_t at = head * cell.problem.queries + place.query;
+    AddToQueries<Real>({cell.vector.high + at, cell.vector.low + at}, place.queries, place.keys,
+                       grads);
+  }
 }
 
 }  // namespace logsum::attend::HWY_NAMESPACE

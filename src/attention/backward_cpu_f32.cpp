@@ -7,6 +7,7 @@
 #include <hwy/highway.h>
 
 #include "attention/backward-inl.h"
+#include "attention/backward_gradient-inl.h"
 #include "attention/backward_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -14,9 +15,9 @@ namespace logsum::attend::HWY_NAMESPACE {
 namespace {
 
 const BackwardKernels<float>* TableOfTarget() {
-  static constexpr BackwardKernels<float> table = {.bytes = CellBytes<float>,
+  static constexpr BackwardKernels<float> table = {.bytes = GradientTile<float>::Bytes,
                                                    .prepare = PrepareRows<float>,
-                                                   .run = RunCell<float>,
+                                                   .run = RunCell<float, GradientTile<float>>,
                                                    .gather = Gather<float>};
   return &table;
 }

@@ -7,6 +7,7 @@
 #include <hwy/highway.h>
 
 #include "attention/backward-inl.h"
+#include "attention/backward_gradient-inl.h"
 #include "attention/backward_rows-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -14,9 +15,9 @@ namespace logsum::attend::HWY_NAMESPACE {
 namespace {
 
 const BackwardKernels<double>* TableOfTarget() {
-  static constexpr BackwardKernels<double> table = {.bytes = CellBytes<double>,
+  static constexpr BackwardKernels<double> table = {.bytes = GradientTile<double>::Bytes,
                                                     .prepare = PrepareRows<double>,
-                                                    .run = RunCell<double>,
+                                                    .run = RunCell<double, GradientTile<double>>,
                                                     .gather = Gather<double>};
   return &table;
 }

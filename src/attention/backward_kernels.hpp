@@ -42,6 +42,14 @@ struct Cell {
   std::int64_t pairs_head;   // the first query head that they are of
   Compensated<Real> vector;  // BiasSums::keys or queries: (batch, head, key or query)
   std::byte* memory;
+
+  bool ToQ() const { return q[0].data != nullptr; }
+  bool ToK() const { return k.data != nullptr; }
+  bool ToV() const { return v.data != nullptr; }
+  // Whether there is a need of the gradients of scores.
+  bool ToScores() const {
+    return ToQ() || ToK() || plan.bias != BiasSums::none || score != nullptr;
+  }
 };
 
 // Rows of one head before its cells: delta = sum of grad_out out - grad_lse, and what p is
