@@ -65,10 +65,8 @@ Arguments::Arguments(std::string_view function, const Tensor& q, const Tensor& k
                      const AttentionOptions& options)
     : function_(function) {
   SetSizes(q, k, v);
-  CheckLikeOut("out", out);
-  CheckLikeLse("lse", lse);
-  problem_.out = RowView(out);
-  problem_.lse = BroadcastView<3>(lse);
+  problem_.out = LikeOut("out", out);
+  problem_.lse = LikeLse("lse", lse);
   SetOptions(options);
   SetArrays(arrays);
   SetScore(arrays, options.score);
@@ -101,24 +99,40 @@ void Arguments::SetSizes(const Tensor& q, const Tensor& k, const Tensor& v) {
   p.v = RowView(v);
 }
 
-void Arguments::CheckLikeOut(std::string_view argument, const Tensor& tensor) const {
+View<4> Arguments::LikeOut(std::string_view argument, const Tensor& tensor) const {
   const Problem& p = problem_;
   CheckShape(function_, argument, tensor, std::array{p.batch, p.heads, p.queries, p.value_dim});
   CheckDType(function_, argument, tensor, p.q.dtype);
+  return RowView(tensor);
 }
 
-void Arguments::CheckLikeLse(std::string_view argument, const Tensor& tensor) const {
+View<3> Arguments::LikeLse(std::string_view argument, const Tensor& tensor) const {
   const Problem& p = problem_;
   CheckShape(function_, argument, tensor, std::array{p.batch, p.heads, p.queries});
   CheckDType(function_, argument, tensor, ArithmeticOf(p.q.dtype));
+  return BroadcastView<3>(tensor);
 }
 
-void Arguments::CheckGradient(std::string_view argument, const Tensor& gradient,
-                              const Tensor& array) const {
-  CheckShape(function_, argument, gradient, array.shape);
-  const DType arithmetic = ArithmeticOf(problem_.q.dtype);
-  if (gradient.dtype != array.dtype && gradient.dtype != arithmetic) {
-    CheckDType(function_, argument, gradient, array.dtype);
+Gradients Arguments::Cotangents(const Tensor& grad_out, const Tensor* grad_lse) const {
+  Gradients gradients;
+  gradients.grad_out = LikeOut("grad_out", grad_out);
+  if (grad_lse != nullptr) gradients.grad_lse = LikeLse("grad_lse", *grad_lse);
+  return gradients;
+}
+
+ResultTangents Arguments::TangentsOfResults(const Tensor* out_tangent,
+                                            const Tensor* lse_tangent) const {
+  ResultTangents tangents;
+  if (out_tangent != nullptr) tangents.out = LikeOut("out_tangent", *out_tangent);
+  if (lse_tangent != nullptr) tangents.lse = LikeLse("lse_tangent", *lse_tangent);
+  return tangents;
+}
+
+void Arguments::CheckCounterpart(std::string_view argument, const Tensor& counterpart,
+                                 const Tensor& array) const {
+  CheckShape(function_, argument, counterpart, array.shape);
+  if (counterpart.dtype != ArithmeticOf(problem_.q.dtype)) {
+    CheckDType(function_, argument, counterpart, array.dtype);
   }
 }
 

@@ -6,13 +6,15 @@
 #include <memory>
 #include <string_view>
 
+#include "attention/backward.hpp"
 #include "attention/problem.hpp"
 #include "attention/score.hpp"
+#include "attention/tangent.hpp"
 #include "logsum/attention.hpp"
 
 namespace logsum::attend {
 
-// The arguments that both passes have. Throws std::invalid_argument where they do not fit.
+// The arguments that all functions have. Throws std::invalid_argument where they do not fit.
 class Arguments {
  public:
   Arguments(std::string_view function, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -21,16 +23,24 @@ class Arguments {
 
   const Problem& problem() const { return problem_; }
 
-  void CheckLikeOut(std::string_view argument, const Tensor& tensor) const;
-  void CheckLikeLse(std::string_view argument, const Tensor& tensor) const;
-  // That a gradient's shape is that of its array, and its dtype the array's or the arithmetic's.
-  void CheckGradient(std::string_view argument, const Tensor& gradient, const Tensor& array) const;
+  std::string_view function() const { return function_; }
+
+  // With cotangents of the results, the second of which may be null, and no gradient wanted.
+  Gradients Cotangents(const Tensor& grad_out, const Tensor* grad_lse) const;
+  // Each may be null.
+  ResultTangents TangentsOfResults(const Tensor* out_tangent, const Tensor* lse_tangent) const;
+  // That a gradient's or a tangent's shape is that of its array, and its dtype the array's or the
+  // arithmetic's.
+  void CheckCounterpart(std::string_view argument, const Tensor& counterpart,
+                        const Tensor& array) const;
 
  private:
   void SetSizes(const Tensor& q, const Tensor& k, const Tensor& v);
   void SetOptions(const AttentionOptions& options);
   void SetArrays(const AttentionArrays& arrays);
   void SetScore(const AttentionArrays& arrays, std::string_view formula);
+  View<4> LikeOut(std::string_view argument, const Tensor& tensor) const;
+  View<3> LikeLse(std::string_view argument, const Tensor& tensor) const;
   // q's dtype, or that of the arithmetic.
   void CheckBesideQ(std::string_view argument, const Tensor& tensor) const;
   View<4> Broadcast(std::string_view argument, const Tensor& tensor) const;

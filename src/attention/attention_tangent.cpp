@@ -1,0 +1,19 @@
+#include "attention/arguments.hpp"
+#include "attention/counterparts.hpp"
+#include "attention/tangent.hpp"
+#include "logsum/attention.hpp"
+
+namespace logsum {
+
+void attention_tangent(const Tensor& q, const Tensor& k, const Tensor& v,
+                       const AttentionArrays& arrays, const Tensor& out, const Tensor& lse,
+                       const AttentionTangents& tangents, Tensor* out_tangent, Tensor* lse_tangent,
+                       AttentionOptions options, Context context) {
+  const attend::Arguments arguments("attention_tangent", q, k, v, arrays, out, lse, options);
+  attend::Tangents moved;
+  attend::Counterparts(arguments, "tangent of ", q, k, v, arrays).Check(tangents, moved);
+  attend::RunTangent(arguments.problem(), moved,
+                     arguments.TangentsOfResults(out_tangent, lse_tangent), context);
+}
+
+}  // namespace logsum
