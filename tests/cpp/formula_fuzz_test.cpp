@@ -36,7 +36,7 @@ void Feed(const std::string& text) {
 
 TEST(FormulaFuzz, Corpus) {
   const std::vector<std::string> corpus = Corpus();
-  ASSERT_GE(corpus.size(), 8u);
+  ASSERT_GE(corpus.size(), 16u);
   for (const std::string& text : corpus) Feed(text);
 }
 
@@ -44,7 +44,7 @@ TEST(FormulaFuzz, Mutations) {
   const std::vector<std::string> corpus = Corpus();
   std::mt19937 random(6);
   const auto below = [&](std::size_t n) { return n == 0 ? 0 : random() % n; };
-  constexpr int kRuns = 6000;
+  constexpr int kRuns = 15000;
   for (int run = 0; run < kRuns; ++run) {
     std::string text = corpus[below(corpus.size())];
     for (std::size_t left = 1 + below(4); left > 0; --left) {
@@ -78,11 +78,13 @@ TEST(FormulaFuzz, Mutations) {
 TEST(FormulaFuzz, NothingAndMuch) {
   Feed("");
   Feed(std::string(1, '\0'));
+  Feed("@");
   for (const char* piece :
        {"(", ")", "x", "-", "Exp(", "1e", "**", "\n", "|", ",", "Vi(0,3)", "<"}) {
-    std::string text = " ";
-    while (text.size() < 200000) text += piece;
-    Feed(text);
+    for (std::string text : {" ", "@", "@s + x\n"}) {
+      while (text.size() < 200000) text += piece;
+      Feed(text);
+    }
   }
 }
 

@@ -1,8 +1,9 @@
-// Any bytes as a reduction: refused with a message, or parsed, printed, compiled and differentiated
+// Any bytes as a formula: refused with a message, or parsed, printed, compiled and differentiated
 // twice. For libFuzzer; tests/cpp/formula_fuzz_test.cpp drives it where there is none.
 //
-// The first byte, counted from a space, chooses the reduction, the axis and K; then lines: the
-// formula, the second formula, and any number of aliases.
+// After the byte @ it is a score of attention (score_fuzz.hpp). Any other first byte, counted from
+// a space, chooses the reduction, the axis and K of one; then lines: the formula, the second
+// formula, and any number of aliases.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "logsum/reduce.hpp"
+#include "score_fuzz.hpp"
 
 namespace {
 
@@ -48,7 +50,7 @@ std::vector<int> Floating(const logsum::Reduction& reduction) {
   return positions;
 }
 
-void Visit(std::string_view text) {
+void VisitReduction(std::string_view text) {
   const unsigned choice = text.empty() ? 0u : (static_cast<unsigned char>(text[0]) - ' ') & 255u;
   if (!text.empty()) text.remove_prefix(1);
   std::vector<std::string_view> lines = Lines(text);
@@ -69,7 +71,12 @@ void Visit(std::string_view text) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {
-    Visit({reinterpret_cast<const char*>(data), size});
+    const std::string_view text(reinterpret_cast<const char*>(data), size);
+    if (text.starts_with('@')) {
+      logsum::fuzz::VisitScore(text.substr(1));
+    } else {
+      VisitReduction(text);
+    }
   } catch (const std::invalid_argument&) {
     return 0;  // refused with a message: that is what text may be
   }
