@@ -45,7 +45,7 @@ class Sums {
 
   Target At(std::int64_t batch, std::int64_t head, std::int64_t copy, std::int64_t group) {
     if (!gradient_) return {};
-    Target target = is_direct_ ? Direct(batch, head) : Target{};
+    Target target = is_direct_ ? TargetOf(gradient_, batch, head) : Target{};
     if (!is_direct_) {
       target = {SumsOf(batch, head, copy), sizeof(Real) == sizeof(float) ? DType::f32 : DType::f64,
                 dim_, 1, nullptr};
@@ -66,7 +66,7 @@ class Sums {
     }
     const Extent rows = groups_.At(group);
     kernels.gather(sums.data(), std::ssize(sums), rows.begin, rows.Size(), dim_,
-                   Direct(batch, head));
+                   TargetOf(gradient_, batch, head));
   }
 
  private:
@@ -81,13 +81,6 @@ class Sums {
   Real* SumsOf(std::int64_t batch, std::int64_t head, std::int64_t copy) const {
     return sums_.get() + NumberOf(batch, head, copy) * groups_.size * dim_;
   }
-  Target Direct(std::int64_t batch, std::int64_t head) const {
-    const std::int64_t at = batch * gradient_.strides[0] + head * gradient_.strides[1];
-    return {static_cast<std::byte*>(gradient_.data) +
-                at * static_cast<std::int64_t>(SizeOf(gradient_.dtype)),
-            gradient_.dtype, gradient_.strides[2], gradient_.strides[3], nullptr};
-  }
-
   const View<4>& gradient_;
   const std::int64_t heads_;
   const Groups groups_;

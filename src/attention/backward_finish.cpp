@@ -1,36 +1,13 @@
 #include "attention/backward_finish.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
+#include "attention/element.hpp"
+#include "attention/sink.hpp"
 #include "core/compensated.hpp"
 #include "core/parallel.hpp"
 
 namespace logsum::attend {
-namespace {
-
-template <int kAxes>
-void Write(const View<kAxes>& array, const std::array<std::int64_t, kAxes>& index, double value) {
-  std::int64_t at = 0;
-  for (std::size_t axis = 0; axis < index.size(); ++axis) at += index[axis] * array.strides[axis];
-  VisitFloating(array.dtype, [&](auto storage) {
-    using Storage = decltype(storage);
-    static_cast<Storage*>(array.data)[at] = FromDouble<Storage>(value);
-  });
-}
-
-// Of a row's sink: exp(sink - lse) times the row's share, or its share of infinite ones.
-template <class Real>
-double SinkProbability(double sink, double lse, Real share) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  if (sink == -kInfinity || lse == -kInfinity) return 0;
-  if (lse == kInfinity) return sink == kInfinity ? static_cast<double>(share) : 0;
-  return static_cast<double>(share) * (sink > lse ? 1 : std::exp(sink - lse));
-}
-
-}  // namespace
-
 template <class Real>
 void FinishSinks(const Problem& problem, const Gradients& gradients, const Real* delta,
                  const Real* share, Context context) {
@@ -41,11 +18,11 @@ void FinishSinks(const Problem& problem, const Gradients& gradients, const Real*
       const std::int64_t first = (batch * problem.heads + head) * problem.queries;
       for (std::int64_t i = 0; i < problem.queries; ++i) {
         const double lse = ElementOf(problem.lse, {batch, head, i});
-        const double p = SinkProbability(sink, lse, share[first + i]);
+        const double p = SinkProbability(sink, lse, static_cast<double>(share[first + i]));
         if (p != 0) sum.Add(-p * static_cast<double>(delta[first + i]));
       }
     }
-    Write(gradients.sinks, {head}, sum.Value());
+    SetElement(gradients.sinks, {head}, sum.Value());
   });
 }
 
@@ -78,7 +55,7 @@ void FinishBias(const Problem& problem, const Gradients& gradients, BiasSums kin
         }
       }
       const std::int64_t query = by_keys ? 0 : x, key = by_keys ? x : 0;
-      Write(to, {batch, head, query, key}, sum.Value());
+      SetElement(to, {batch, head, query, key}, sum.Value());
     }
   });
 }
@@ -89,8 +66,8 @@ void ClearPairs(const Problem& problem, const Gradients& gradients) {
   const std::int64_t heads = strides[1] == 0 ? 1 : problem.heads;
   for (std::int64_t at = 0; at < batches * heads * problem.queries * problem.keys; ++at) {
     const std::int64_t row = at / problem.keys, head = row / problem.queries;
-    Write(gradients.bias, {head / heads, head % heads, row % problem.queries, at % problem.keys},
-          0);
+    SetElement(gradients.bias,
+               {head / heads, head % heads, row % problem.queries, at % problem.keys}, 0);
   }
 }
 

@@ -1,26 +1,13 @@
 // Gradients that are sums over rows or pairs of all heads: of sinks, and of biases that lack
 // queries or keys. In double, in an order of their own.
 #pragma once
-#include <array>
 #include <cstdint>
 
 #include "attention/backward.hpp"
 #include "attention/backward_kernels.hpp"
 #include "attention/problem.hpp"
-#include "core/dtype.hpp"
 
 namespace logsum::attend {
-
-// An element of a floating array.
-template <int kAxes>
-double ElementOf(const View<kAxes>& array, const std::array<std::int64_t, kAxes>& index) {
-  std::int64_t at = 0;
-  for (std::size_t axis = 0; axis < index.size(); ++axis) at += index[axis] * array.strides[axis];
-  return VisitFloating(array.dtype, [&](auto storage) -> double {
-    using Storage = decltype(storage);
-    return ToFloat(static_cast<const Storage*>(array.data)[at]);
-  });
-}
 
 // gradients.sinks = -sum over batches and queries of exp(sink - lse) delta.
 template <class Real>

@@ -1,10 +1,12 @@
 // The kernels of the backward pass, one table for each real type arithmetic is done in.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 #include "attention/backward.hpp"
 #include "attention/backward_plan.hpp"
 #include "attention/problem.hpp"
+#include "core/dtype.hpp"
 
 namespace logsum::attend {
 
@@ -17,6 +19,13 @@ struct Target {
   std::int64_t row_stride = 0, stride = 0;
   std::uint8_t* written = nullptr;  // whether the group of a cell holds a sum already
 };
+
+// A head of an array.
+inline Target TargetOf(const View<4>& array, std::int64_t batch, std::int64_t head) {
+  const std::int64_t at = batch * array.strides[0] + head * array.strides[1];
+  return {static_cast<std::byte*>(array.data) + at * static_cast<std::int64_t>(SizeOf(array.dtype)),
+          array.dtype, array.strides[2], array.strides[3], nullptr};
+}
 
 // A sum that keeps what it rounds off.
 template <class Real>

@@ -9,10 +9,10 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 
 #include "attention/backward_plan.hpp"
+#include "attention/carve.hpp"
 #include "attention/plan.hpp"
 #include "attention/problem.hpp"
 #include "attention/score.hpp"
@@ -45,24 +45,6 @@ HWY_INLINE bool CompensatesKeys(const Problem& problem, const BackwardPlan& plan
   const std::int64_t block = BlockQueries<Real>(problem);
   return (plan.queries.group + block - 1) / block * problem.group > 32;
 }
-
-// Arrays in one piece of memory, one after another; without memory, only their size.
-class Carve {
- public:
-  explicit Carve(std::byte* memory) : memory_(memory) {}
-
-  template <class T>
-  T* Take(std::int64_t count) {
-    T* const array = memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + bytes_);
-    bytes_ += (count * static_cast<std::int64_t>(sizeof(T)) + 127) / 128 * 128;
-    return array;
-  }
-  std::int64_t bytes() const { return bytes_; }
-
- private:
-  std::byte* memory_;
-  std::int64_t bytes_ = 0;
-};
 
 template <class Real>
 struct CellMemory {

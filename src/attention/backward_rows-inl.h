@@ -14,9 +14,9 @@
 #include <limits>
 
 #include "attention/backward_block-inl.h"
-#include "attention/backward_finish.hpp"
 #include "attention/backward_kernels.hpp"
 #include "attention/backward_memory-inl.h"
+#include "attention/element.hpp"
 #include "attention/offsets-inl.h"
 #include "attention/region.hpp"
 #include "attention/scores-inl.h"

@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "attention/kernels.hpp"
+#include "attention/panel.hpp"
 #include "attention/plan.hpp"
 #include "attention/problem.hpp"
 #include "attention/softmax-inl.h"
@@ -23,19 +24,6 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::attend::HWY_NAMESPACE {
-
-struct PanelPlace {
-  std::int64_t batch, head, query;
-  int queries;
-};
-
-// Panel `panel` of those of the query heads that share key head `kv` (of all batch entries).
-inline PanelPlace PanelOf(const Problem& problem, const ForwardPlan& plan, std::int64_t kv,
-                          std::int64_t panel) {
-  const std::int64_t query = panel % plan.head_panels * kTileQueries;
-  return {kv / problem.kv_heads, kv % problem.kv_heads * problem.group + panel / plan.head_panels,
-          query, static_cast<int>(std::min<std::int64_t>(kTileQueries, problem.queries - query))};
-}
 
 // e^(x - top) for x <= top, where +inf is as large as +inf.
 inline double ShareOf(double x, double top) {
@@ -116,7 +104,7 @@ void MergePanel(const ForwardTask<Real>& task) {
   const Problem& problem = task.problem;
   const ForwardPlan& plan = task.plan;
   const PanelPlace place =
-      PanelOf(problem, plan, task.number / plan.panels, task.number % plan.panels);
+      PanelOf(problem, plan.head_panels, task.number / plan.panels, task.number % plan.panels);
   const std::int64_t dim = problem.value_dim, stride = RowStride<Real>(dim);
   Real *const high = task.memory, *const low = high + stride, *const row = low + stride;
   for (int i = 0; i < place.queries; ++i) {

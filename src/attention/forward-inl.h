@@ -20,6 +20,7 @@
 #include "attention/finish-inl.h"
 #include "attention/kernels.hpp"
 #include "attention/offsets-inl.h"
+#include "attention/panel.hpp"
 #include "attention/plan.hpp"
 #include "attention/problem.hpp"
 #include "attention/region.hpp"
@@ -156,7 +157,7 @@ class ForwardBlock {
   }
 
   PanelPlace PlaceOf(std::int64_t p) const {
-    return PanelOf(problem_, plan_, kv_, first_panel_ + p);
+    return PanelOf(problem_, plan_.head_panels, kv_, first_panel_ + p);
   }
   Real* QueriesOf(std::int64_t p) const {
     return scratch_.queries + p * scratch_.key_stride * kTileQueries;
@@ -272,8 +273,8 @@ class ForwardBlock {
     }
     if (scratch_.special.count > 0) {
       AddSpecialValues(problem_.v, kv_ / problem_.kv_heads, kv_ % problem_.kv_heads, staged_,
-                       scratch_.special, place, scores, problem_.value_dim, scratch_.row, plain,
-                       scratch_.stride);
+                       scratch_.special, place, scores, scores, problem_.value_dim, scratch_.row,
+                       plain, scratch_.stride);
     }
     if (++scratch_.tiles[p] == ForwardPlan::kFoldTiles) FoldPanel(p);
   }

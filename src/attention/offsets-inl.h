@@ -115,6 +115,23 @@ void Spread(const TileSource<Storage>& source, const TilePlace& place, Real* HWY
   }
 }
 
+// The same for a bias, whose type is f64 beside double only.
+template <class Real>
+void SpreadBias(const View<4>& array, const TilePlace& place, Real* HWY_RESTRICT tile) {
+  if constexpr (sizeof(Real) == sizeof(double)) {
+    Spread(TileSource<double>(array, place), place, tile);
+  } else {
+    switch (array.dtype) {
+      case DType::f16:
+        return Spread(TileSource<Half>(array, place), place, tile);
+      case DType::bf16:
+        return Spread(TileSource<BFloat16>(array, place), place, tile);
+      default:
+        return Spread(TileSource<float>(array, place), place, tile);
+    }
+  }
+}
+
 // Which of a mask's bytes are true.
 inline Coverage CoverageOf(const TileSource<std::uint8_t>& mask, const TilePlace& place) {
   // Bytes along `step`, of which there are `count`, are next to one another if any are.
@@ -225,20 +242,7 @@ TileOffsets OffsetsOf(const Problem& problem, const TilePlace& place, Real* HWY_
   if (mask == Coverage::none) return kNone;
   const bool has_bias = static_cast<bool>(problem.bias), has_mask = mask == Coverage::some;
   if (!has_bias && !has_mask && region == Coverage::all) return {};
-  if constexpr (sizeof(Real) == sizeof(double)) {
-    if (has_bias) Spread(TileSource<double>(problem.bias, place), place, offsets);
-  } else if (has_bias) {
-    switch (problem.bias.dtype) {
-      case DType::f16:
-        Spread(TileSource<Half>(problem.bias, place), place, offsets);
-        break;
-      case DType::bf16:
-        Spread(TileSource<BFloat16>(problem.bias, place), place, offsets);
-        break;
-      default:
-        Spread(TileSource<float>(problem.bias, place), place, offsets);
-    }
-  }
+  if (has_bias) SpreadBias(problem.bias, place, offsets);
   if (has_mask && has_bias) {
     alignas(128) Real masked[kTileKeys * kTileQueries];
     Spread(TileSource<std::uint8_t>(problem.mask, place), place, masked);

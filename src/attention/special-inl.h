@@ -8,7 +8,6 @@
 
 #include <hwy/highway.h>
 
-#include <cmath>
 #include <cstdint>
 
 #include "attention/problem.hpp"
@@ -18,23 +17,21 @@
 HWY_BEFORE_NAMESPACE();
 namespace logsum::attend::HWY_NAMESPACE {
 
-// The terms that staging left out of out[i, :] += sum over j of p[j, i] v[j, :]. `special` numbers
-// rows from key `first` on. A p of 0 takes no part; a positive one, however small, does not change
-// an infinity or NaN. `row` has room for a row.
+// The terms that staging left out of out[i, :] += sum over j of weights[j, i] v[j, :]. `special`
+// numbers rows from key `first` on. A pair whose p is 0 takes no part. `row` has room for a row.
 template <class Real>
 void AddSpecialValues(const View<4>& v, std::int64_t batch, std::int64_t head, std::int64_t first,
                       const SpecialRows& special, const TilePlace& place, const Real* p,
-                      std::int64_t dim, Real* row, Real* out, std::int64_t stride) {
+                      const Real* weights, std::int64_t dim, Real* row, Real* out,
+                      std::int64_t stride) {
   for (int n = 0; n < special.count; ++n) {
     const std::int64_t j = first + special.rows[n] - place.key;
     if (j < 0 || j >= place.keys) continue;
     ReadRow(v, batch, head, place.key + j, 0, dim, row);
     for (int i = 0; i < place.queries; ++i) {
-      const Real share = p[j * kTileQueries + i];
-      if (share == Real{0}) continue;
-      for (std::int64_t c = 0; c < dim; ++c) {
-        out[i * stride + c] += std::isfinite(row[c]) ? share * row[c] : row[c];
-      }
+      if (p[j * kTileQueries + i] == Real{0}) continue;
+      const Real weight = weights[j * kTileQueries + i];
+      for (std::int64_t c = 0; c < dim; ++c) out[i * stride + c] += weight * row[c];
     }
   }
 }
