@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import hypothesis
 import pytest
+
+# Workers run side by side, with several threads each: one that waits must not take a core by
+# spinning, which is OpenMP's habit. Read when the first OpenMP library is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Examples are the same in every run: a suite that fails today fails tomorrow. `--hypothesis-profile
 # explore` looks further.
