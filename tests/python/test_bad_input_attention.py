@@ -150,3 +150,14 @@ def test_tensors() -> None:
     for call, kind, message in table:
         with pytest.raises(kind, match=f"^attention: {message}"):
             call()
+
+
+@needs_torch
+def test_autocast_names_what_was_given() -> None:
+    """Not the dtype that it narrows to: float64 stays, float32 does not."""
+    q, k, v = (torch.from_numpy(a) for a in (Q, K, V))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        for wrong in ((q, k.float(), v), (q.float(), k, v.float())):
+            expected = f"k: expected q's dtype {wrong[0].dtype}, got {wrong[1].dtype}"
+            with pytest.raises(TypeError, match=f"^attention: {expected}"):
+                made(*wrong)

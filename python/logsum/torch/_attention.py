@@ -241,12 +241,11 @@ def attention(
     return_lse: bool,
 ) -> Any:
     """`logsum.attention` for tensors."""
-    queries, keys, values = _narrowed(
-        [as_floating(NAME, name, x) for name, x in (("q", q), ("k", k), ("v", v))]
-    )
-    for name, x in (("k", keys), ("v", values)):
+    given = [as_floating(NAME, name, x) for name, x in (("q", q), ("k", k), ("v", v))]
+    queries, keys, values = _narrowed(given)
+    for name, x, before in (("k", keys, given[1]), ("v", values, given[2])):
         if x.dtype != queries.dtype:
-            raise type_error(NAME, name, f"q's dtype {queries.dtype}", x.dtype)
+            raise type_error(NAME, name, f"q's dtype {given[0].dtype}", before.dtype)
         if x.device != queries.device:
             raise value_error(NAME, name, f"q's device {queries.device}", x.device)
     check_shapes(queries.shape, keys.shape, values.shape)
