@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <iostream>
 #include <logsum/logsum.hpp>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -109,4 +110,19 @@ int main() {
     seen += std::any_of(row, row + kDim, [](float x) { return x != 0; });
   }
   std::cout << "keys that the first head looks at: " << seen << "\n";
+
+  // How that sum moves when the keys move along a direction: by the gradient's product with it, or,
+  // forward, in one pass that makes no gradient.
+  Array direction = k, lse_tangent = lse;
+  Fill(direction);
+  const logsum::Tensor direction_view = direction.View();
+  logsum::Tensor lse_tangent_view = lse_tangent.View();
+  logsum::AttentionTangents tangents;
+  tangents.k = &direction_view;
+  logsum::attention_tangent(q.View(), k.View(), v.View(), {}, out_view, lse_view, tangents, nullptr,
+                            &lse_tangent_view, options);
+  const float forward = std::reduce(lse_tangent.values.begin(), lse_tangent.values.end());
+  const float reverse = std::transform_reduce(grad_k.values.begin(), grad_k.values.end(),
+                                              direction.values.begin(), 0.0f);
+  std::cout << "forward and reverse mode, difference: " << std::fabs(forward - reverse) << "\n";
 }

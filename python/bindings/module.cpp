@@ -17,4 +17,5 @@ NB_MODULE(_core, module) {
   logsum::python::BindScan(module);
   logsum::python::BindCtc(module);
   logsum::python::BindAttention(module);
+  logsum::python::BindAttentionTangent(module);
 }

@@ -1,10 +1,11 @@
-// The operations of the module, one file each.
+// The operations of the module, one file or two each.
 #pragma once
 #include <nanobind/nanobind.h>
 
 namespace logsum::python {
 
 void BindAttention(nanobind::module_& module);
+void BindAttentionTangent(nanobind::module_& module);
 void BindConfig(nanobind::module_& module);
 void BindCtc(nanobind::module_& module);
 void BindLogsumexp(nanobind::module_& module);

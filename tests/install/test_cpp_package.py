@@ -120,6 +120,8 @@ def check_attention(text: str) -> None:
     assert float(printed["in two parts, difference of the logs"]) < 4 * 2**-21
     # Three queries, each with two keys before its own.
     assert printed["keys that the first head looks at"] == "5"
+    # Six tangents below 2.
+    assert float(printed["forward and reverse mode, difference"]) < 2**-18
 
 
 def check_ctc(text: str) -> None:
