@@ -1,6 +1,8 @@
-// The forward pass of attention and the products it is made of, without Python.
+// The forward pass of attention, its forward mode and the products they are made of, without
+// Python.
 //
 //   Attention/128/2048/causal   B 1, H 8, M = N 2048, D = Dv 128, on one thread; float32
+//   Tangent/64/2048             the same along a direction of q, k and v
 //   Decode/128/65536            one query of eight heads against 65536 keys
 //   Product/scores/128          the three products of a tile, by what their left operand is, on
 //                               AVX-512 or what is best here
@@ -12,6 +14,7 @@
 #include <array>
 #include <cstdint>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -88,6 +91,12 @@ struct Rows {
     for (float& value : values) value = uniform(random);
   }
   Tensor View() { return {.data = values.data(), .shape = shape, .strides = strides}; }
+  // Of one number each.
+  Tensor OfRows() {
+    return {.data = values.data(),
+            .shape = std::span(shape).first(3),
+            .strides = std::span(strides).first(3)};
+  }
 
   std::array<std::int64_t, 4> shape, strides;
   std::vector<float> values;
@@ -98,40 +107,70 @@ struct Work {
   bool causal;
 };
 
-void RunAttention(benchmark::State& state, const Work& work) {
-  constexpr std::int64_t kHeads = 8;
-  Rows q(kHeads, work.queries, work.dim), k(kHeads, work.keys, work.dim);
-  Rows v(kHeads, work.keys, work.dim), out(kHeads, work.queries, work.dim);
-  std::vector<float> lse(static_cast<std::size_t>(kHeads * work.queries));
-  const std::array<std::int64_t, 3> shape{1, kHeads, work.queries};
-  const std::array<std::int64_t, 3> strides{kHeads * work.queries, work.queries, 1};
-  Tensor out_view = out.View();
-  Tensor lse_view{.data = lse.data(), .shape = shape, .strides = strides};
+// Arguments and results of a call.
+struct Call {
+  static constexpr std::int64_t kHeads = 8;
+
+  explicit Call(const Work& work)
+      : q(kHeads, work.queries, work.dim),
+        k(kHeads, work.keys, work.dim),
+        v(kHeads, work.keys, work.dim),
+        out(kHeads, work.queries, work.dim),
+        lse(kHeads, work.queries, 1) {
+    if (work.causal) options.causal = AttentionOptions::Causal::top_left;
+  }
+  void Run() {
+    Tensor out_view = out.View(), lse_view = lse.OfRows();
+    attention(q.View(), k.View(), v.View(), {}, out_view, lse_view, options, {.threads = 1});
+  }
+
+  Rows q, k, v, out, lse;
   AttentionOptions options;
-  if (work.causal) options.causal = AttentionOptions::Causal::top_left;
-  const std::int64_t bytes = kHeads * work.keys * work.dim * 2 * 4;
-  const std::int64_t terms =
-      kHeads * work.queries * work.keys * work.dim * 2 / (work.causal ? 2 : 1);
-  bench::Measure(state, static_cast<std::size_t>(work.queries == 1 ? bytes : terms),
-                 static_cast<std::size_t>(bytes), [&] {
-                   attention(q.View(), k.View(), v.View(), {}, out_view, lse_view, options,
-                             {.threads = 1});
+};
+
+std::size_t PairsOf(const Work& work) {
+  return static_cast<std::size_t>(Call::kHeads * work.queries * work.keys / (work.causal ? 2 : 1));
+}
+std::size_t BytesOf(const Work& work) {
+  return static_cast<std::size_t>(Call::kHeads * work.keys * work.dim * 2 * 4);
+}
+
+void RunAttention(benchmark::State& state, const Work& work) {
+  Call call(work);
+  const auto terms = PairsOf(work) * static_cast<std::size_t>(2 * work.dim);
+  bench::Measure(state, work.queries == 1 ? BytesOf(work) : terms, BytesOf(work),
+                 [&] { call.Run(); });
+}
+
+void RunTangent(benchmark::State& state, const Work& work) {
+  Call call(work), along(work);
+  call.Run();
+  const Tensor q = along.q.View(), k = along.k.View(), v = along.v.View();
+  Tensor out = along.out.View(), lse = along.lse.OfRows();
+  bench::Measure(state, PairsOf(work) * static_cast<std::size_t>(5 * work.dim), 2 * BytesOf(work),
+                 [&] {
+                   attention_tangent(call.q.View(), call.k.View(), call.v.View(), {},
+                                     call.out.View(), call.lse.OfRows(), {&q, &k, &v}, &out, &lse,
+                                     call.options, {.threads = 1});
                  });
 }
 
-void Register(const std::string& name, const Work& work) {
-  benchmark::RegisterBenchmark(name.c_str(),
-                               [=](benchmark::State& state) { RunAttention(state, work); });
+void Register(const std::string& name, void (*run)(benchmark::State&, const Work&),
+              const Work& work) {
+  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, work); });
 }
 
 // Before main, which is Google Benchmark's.
 [[maybe_unused]] const bool registered = [] {
   for (const std::int64_t dim : {64, 128}) {
     const std::string size = std::to_string(dim) + "/2048";
-    Register("Attention/" + size, {2048, 2048, dim, false});
-    Register("Attention/" + size + "/causal", {2048, 2048, dim, true});
+    for (const bool causal : {false, true}) {
+      const std::string name = size + (causal ? "/causal" : "");
+      Register("Attention/" + name, RunAttention, {2048, 2048, dim, causal});
+      Register("Tangent/" + name, RunTangent, {2048, 2048, dim, causal});
+    }
   }
-  Register("Decode/128/65536", {1, 65536, 128, false});
+  Register("Decode/128/65536", RunAttention, {1, 65536, 128, false});
   hwy::GetChosenTarget().Update(hwy::SupportedTargets() & HWY_TARGETS);
   HWY_DYNAMIC_DISPATCH(RegisterProducts)();
   return true;
