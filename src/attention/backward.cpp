@@ -9,8 +9,10 @@
 #include "attention/backward_finish.hpp"
 #include "attention/backward_kernels.hpp"
 #include "attention/backward_plan.hpp"
+#include "attention/backward_tangent.hpp"
 #include "attention/score.hpp"
 #include "attention/score_gradient.hpp"
+#include "attention/score_tangent.hpp"
 #include "core/buffer.hpp"
 #include "core/buffer_pool.hpp"
 #include "core/parallel.hpp"
@@ -95,16 +97,29 @@ class Sums {
 template <class Real>
 class Runner {
  public:
-  Runner(const Problem& problem, const Gradients& gradients, Context context)
-      : problem_(problem), gradients_(gradients), context_(context) {
+  // moves, results: null for gradients themselves, else those of RunBackwardTangent.
+  Runner(const Problem& problem, const Gradients& gradients, const Tangents* moves,
+         const ResultTangents* results, Context context)
+      : problem_(problem),
+        gradients_(gradients),
+        context_(context),
+        kernels_(moves == nullptr ? KernelsOfBackward<Real>() : KernelsOfBackwardTangent<Real>()) {
     if (problem.score != nullptr) {
       // Key groups do not depend on what the gradients of arrays share.
-      score_.emplace(problem, gradients.score_args, static_cast<int>(kMostGroups));
+      score_.emplace(problem, gradients.score_args, static_cast<int>(kMostGroups),
+                     moves == nullptr ? std::nullopt : std::optional(moves->score_args));
+    }
+    if (moves != nullptr) {
+      if (problem.score != nullptr) score_tangent_.emplace(problem, moves->score_args);
+      delta_tangent_ = Buffer<Real>(static_cast<std::size_t>(Rows()));
+      direction_.emplace(Direction<Real>{
+          *moves, *results, score_tangent_ ? &*score_tangent_ : nullptr, delta_tangent_.get()});
     }
     plan_ = MakeBackwardPlan(problem, gradients, score_.has_value(),
                              score_.has_value() && score_->SharesPairs());
     if (score_) {
-      score_elements_ = std::max(problem.score->ScratchElements(), score_->ScratchElements());
+      score_elements_ = std::max({problem.score->ScratchElements(), score_->ScratchElements(),
+                                  score_tangent_ ? score_tangent_->ScratchElements() : 0});
     }
     bytes_ = static_cast<std::size_t>(kernels_.bytes(problem, plan_, score_elements_));
   }
@@ -112,7 +127,7 @@ class Runner {
   void Run() {
     PrepareAll();
     if (gradients_.sinks) {
-      FinishSinks(problem_, gradients_, delta_.get(), share_.get(), context_);
+      FinishSinks(problem_, gradients_, delta_.get(), share_.get(), direction(), context_);
     }
     ClearVector();
     RunBands();
@@ -124,6 +139,7 @@ class Runner {
   }
 
  private:
+  const Direction<Real>* direction() const { return direction_ ? &*direction_ : nullptr; }
   std::int64_t Rows() const { return problem_.batch * problem_.heads * problem_.queries; }
 
   void PrepareAll() {
@@ -134,9 +150,9 @@ class Runner {
     ParallelFor(problem_.batch * problem_.heads * runs, context_.threads, [&](std::int64_t task) {
       const typename BufferPool<std::byte>::Lease memory(pool_, bytes_);
       const std::int64_t head = task / runs;
-      kernels_.prepare({problem_, gradients_, head / problem_.heads, head % problem_.heads,
-                        rows.At(task % runs), delta_.get(), share_.get(), score_elements_,
-                        memory.get()});
+      kernels_.prepare({problem_, gradients_, direction(), head / problem_.heads,
+                        head % problem_.heads, rows.At(task % runs), delta_.get(), share_.get(),
+                        score_elements_, memory.get()});
     });
   }
 
@@ -244,12 +260,26 @@ class Runner {
               q.At(batch, head * problem_.group + member, plan_.by_keys ? copy : 0, query_group);
         }
         const std::int64_t key_copy = plan_.by_keys ? 0 : copy;
-        kernels_.run(
-            {problem_, gradients_, plan_, score_ ? &*score_ : nullptr, static_cast<int>(key_group),
-             score_elements_, delta_.get(), share_.get(), batch, head, queries, keys, to_q.data(),
-             k.At(batch, head, key_copy, key_group), v.At(batch, head, key_copy, key_group),
-             plan_.pair_interval == 0 ? nullptr : pairs.get(), heads.begin * problem_.group,
-             vector_, memory.get()});
+        kernels_.run({problem_,
+                      gradients_,
+                      plan_,
+                      direction(),
+                      score_ ? &*score_ : nullptr,
+                      static_cast<int>(key_group),
+                      score_elements_,
+                      delta_.get(),
+                      share_.get(),
+                      batch,
+                      head,
+                      queries,
+                      keys,
+                      to_q.data(),
+                      k.At(batch, head, key_copy, key_group),
+                      v.At(batch, head, key_copy, key_group),
+                      plan_.pair_interval == 0 ? nullptr : pairs.get(),
+                      heads.begin * problem_.group,
+                      vector_,
+                      memory.get()});
       }
     }
   }
@@ -257,24 +287,33 @@ class Runner {
   const Problem& problem_;
   const Gradients& gradients_;
   const Context context_;
-  const BackwardKernels<Real>& kernels_ = KernelsOfBackward<Real>();
+  const BackwardKernels<Real>& kernels_;
   std::optional<ScoreGradient> score_;
+  std::optional<ScoreTangent> score_tangent_;
+  std::optional<Direction<Real>> direction_;
   BackwardPlan plan_;
   std::int64_t score_elements_ = 0;
   std::size_t bytes_ = 0;
-  Buffer<Real> delta_, share_, vector_memory_;
+  Buffer<Real> delta_, share_, delta_tangent_, vector_memory_;
   Compensated<Real> vector_;
   BufferPool<std::byte> pool_;
 };
 
+template <class Real>
+void Run(const Problem& problem, const Gradients& gradients, const Tangents* moves,
+         const ResultTangents* results, Context context) {
+  Runner<Real>(problem, gradients, moves, results, context).Run();
+}
+
 }  // namespace
 
 void RunBackward(const Problem& problem, const Gradients& gradients, Context context) {
-  if (problem.is_double) {
-    Runner<double>(problem, gradients, context).Run();
-  } else {
-    Runner<float>(problem, gradients, context).Run();
-  }
+  (problem.is_double ? Run<double> : Run<float>)(problem, gradients, nullptr, nullptr, context);
+}
+
+void RunBackwardTangent(const Problem& problem, const Gradients& gradients,
+                        const Tangents& tangents, const ResultTangents& results, Context context) {
+  (problem.is_double ? Run<double> : Run<float>)(problem, gradients, &tangents, &results, context);
 }
 
 }  // namespace logsum::attend

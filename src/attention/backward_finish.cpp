@@ -10,16 +10,25 @@
 namespace logsum::attend {
 template <class Real>
 void FinishSinks(const Problem& problem, const Gradients& gradients, const Real* delta,
-                 const Real* share, Context context) {
+                 const Real* share, const Direction<Real>* direction, Context context) {
   ParallelFor(problem.heads, context.threads, [&](std::int64_t head) {
     const double sink = ElementOf(problem.sinks, {head});
+    const bool moves = direction != nullptr && direction->tangents.sinks;
+    const double sink_tangent = moves ? ElementOf(direction->tangents.sinks, {head}) : 0;
     CompensatedSum sum;
     for (std::int64_t batch = 0; batch < problem.batch; ++batch) {
       const std::int64_t first = (batch * problem.heads + head) * problem.queries;
       for (std::int64_t i = 0; i < problem.queries; ++i) {
         const double lse = ElementOf(problem.lse, {batch, head, i});
         const double p = SinkProbability(sink, lse, static_cast<double>(share[first + i]));
-        if (p != 0) sum.Add(-p * static_cast<double>(delta[first + i]));
+        if (p == 0) continue;
+        const auto mean = static_cast<double>(delta[first + i]);
+        if (direction == nullptr) {
+          sum.Add(-p * mean);
+        } else {
+          const double moved = sink_tangent - ElementOf(direction->results.lse, {batch, head, i});
+          sum.Add(-p * (moved * mean + static_cast<double>(direction->delta[first + i])));
+        }
       }
     }
     SetElement(gradients.sinks, {head}, sum.Value());
@@ -71,8 +80,10 @@ void ClearPairs(const Problem& problem, const Gradients& gradients) {
   }
 }
 
-template void FinishSinks(const Problem&, const Gradients&, const float*, const float*, Context);
-template void FinishSinks(const Problem&, const Gradients&, const double*, const double*, Context);
+template void FinishSinks(const Problem&, const Gradients&, const float*, const float*,
+                          const Direction<float>*, Context);
+template void FinishSinks(const Problem&, const Gradients&, const double*, const double*,
+                          const Direction<double>*, Context);
 template void FinishBias(const Problem&, const Gradients&, BiasSums, const Compensated<float>&,
                          Context);
 template void FinishBias(const Problem&, const Gradients&, BiasSums, const Compensated<double>&,

@@ -9,10 +9,11 @@
 
 namespace logsum::attend {
 
-// gradients.sinks = -sum over batches and queries of exp(sink - lse) delta.
+// gradients.sinks = -sum over batches and queries of exp(sink - lse) delta, or its tangent if there
+// is a direction.
 template <class Real>
 void FinishSinks(const Problem& problem, const Gradients& gradients, const Real* delta,
-                 const Real* share, Context context);
+                 const Real* share, const Direction<Real>* direction, Context context);
 
 // gradients.bias from sums for each (batch, head, key) or, if kind is queries, (batch, head,
 // query).

@@ -6,11 +6,13 @@
 #include "attention/backward.hpp"
 #include "attention/backward_plan.hpp"
 #include "attention/problem.hpp"
+#include "attention/tangent.hpp"
 #include "core/dtype.hpp"
 
 namespace logsum::attend {
 
 class ScoreGradient;
+class ScoreTangent;
 
 // Rows of one head that a gradient is written or added to.
 struct Target {
@@ -33,16 +35,26 @@ struct Compensated {
   Real *high = nullptr, *low = nullptr;
 };
 
+// Along what gradients are differentiated (backward_tangent.hpp).
+template <class Real>
+struct Direction {
+  const Tangents& tangents;
+  const ResultTangents& results;
+  const ScoreTangent* score;  // null: no score formula
+  Real* delta;                // (batch, head, query), the tangents of delta: PrepareRows
+};
+
 // A cell of one (batch, key head).
 template <class Real>
 struct Cell {
   const Problem& problem;
   const Gradients& gradients;
   const BackwardPlan& plan;
-  ScoreGradient* score;         // null: no score formula
-  int slot;                     // of the score's sums
-  std::int64_t score_elements;  // of the formula's scratch
-  const Real *delta, *share;    // (batch, head, query): PrepareRows
+  const Direction<Real>* direction;  // null: gradients, else their tangents
+  ScoreGradient* score;              // null: no score formula
+  int slot;                          // of the score's sums
+  std::int64_t score_elements;       // of the formula's scratch
+  const Real *delta, *share;         // (batch, head, query): PrepareRows
   std::int64_t batch, kv_head;
   Extent queries, keys;
   const Target* q;  // one for each query head of the key head
@@ -68,6 +80,7 @@ template <class Real>
 struct RowsTask {
   const Problem& problem;
   const Gradients& gradients;
+  const Direction<Real>* direction;
   std::int64_t batch, head;
   Extent rows;
   Real *delta, *share;  // (batch, head, query)
@@ -89,5 +102,9 @@ struct BackwardKernels {
 
 template <class Real>
 const BackwardKernels<Real>& KernelsOfBackward();
+
+// Those of gradients' tangents.
+template <class Real>
+const BackwardKernels<Real>& KernelsOfBackwardTangent();
 
 }  // namespace logsum::attend

@@ -50,7 +50,7 @@ class SpecialPairs {
   // q . k for the pairs where staging left something out.
   void Scores() const {
     ForEach([&](int i, int j) {
-      if (((lanes_[i] & kSpecialQ) | (memory_.special_keys[j] & kSpecialK)) == 0) return;
+      if (!IsScoreSpecial(i, j)) return;
       ReadQuery(i, memory_.row);
       ReadRow(problem_.k, place_.batch, kv_head_, place_.key + j, 0, problem_.dim,
               memory_.other_row);
@@ -59,9 +59,8 @@ class SpecialPairs {
   }
   void Products() const {
     ForEach([&](int i, int j) {
-      if (((lanes_[i] & kSpecialGrad) | (memory_.special_keys[j] & kSpecialV)) == 0) return;
-      ReadRow(grad_out_, place_.batch, place_.head, place_.query + i, 0, problem_.value_dim,
-              memory_.row);
+      if (!IsProductSpecial(i, j)) return;
+      ReadGradient(i, memory_.row);
       ReadRow(problem_.v, place_.batch, kv_head_, place_.key + j, 0, problem_.value_dim,
               memory_.other_row);
       memory_.grads[j * kTileQueries + i] = Dot(problem_.value_dim);
@@ -71,19 +70,11 @@ class SpecialPairs {
   // p and gradients of scores of the whole tile; scores have their offsets. A pair with p = 0 takes
   // no part.
   void Weigh(bool has_grads) const {
-    constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
     for (int j = 0; j < place_.keys; ++j) {
       for (int i = 0; i < kTileQueries; ++i) {
         Real& score = memory_.scores[j * kTileQueries + i];
         Real& grad = memory_.grads[j * kTileQueries + i];
-        const Real lse = memory_.lse[lane_ + i];
-        const Real share = memory_.share[lane_ + i];
-        Real p = 0;
-        if (i < place_.queries && score != -kInfinity) {
-          p = lse == kInfinity ? (score == kInfinity ? share : 0)
-                               : share * (score > lse ? 1 : std::exp(score - lse));
-        }
-        score = p;
+        const Real p = score = Probability(i, score);
         if (has_grads) grad = p == 0 ? 0 : p * (grad - memory_.delta[lane_ + i]);
       }
     }
@@ -95,8 +86,7 @@ class SpecialPairs {
       Real& p = memory_.scores[j * kTileQueries + i];
       Real& grad = memory_.grads[j * kTileQueries + i];
       if (to_v && p != 0) {
-        ReadRow(grad_out_, place_.batch, place_.head, place_.query + i, 0, problem_.value_dim,
-                memory_.row);
+        ReadGradient(i, memory_.row);
         AddTo(memory_.dv + j * memory_.value_stride, p, problem_.value_dim);
       }
       if (to_k && grad != 0) {
@@ -111,7 +101,13 @@ class SpecialPairs {
     });
   }
 
- private:
+ protected:
+  bool IsScoreSpecial(int i, int j) const {
+    return ((lanes_[i] & kSpecialQ) | (memory_.special_keys[j] & kSpecialK)) != 0;
+  }
+  bool IsProductSpecial(int i, int j) const {
+    return ((lanes_[i] & kSpecialGrad) | (memory_.special_keys[j] & kSpecialV)) != 0;
+  }
   template <class Visit>
   void ForEach(const Visit& visit) const {
     for (int j = 0; j < place_.keys; ++j) {
@@ -122,7 +118,20 @@ class SpecialPairs {
   }
   void ReadQuery(int i, Real* row) const {
     ReadRow(problem_.q, place_.batch, place_.head, place_.query + i, 0, problem_.dim, row);
+    ScaleQuery(row);
+  }
+  void ScaleQuery(Real* row) const {
     for (std::int64_t c = 0; c < problem_.dim; ++c) row[c] *= static_cast<Real>(problem_.scale);
+  }
+  void ReadGradient(int i, Real* row) const {
+    ReadRow(grad_out_, place_.batch, place_.head, place_.query + i, 0, problem_.value_dim, row);
+  }
+  Real Probability(int i, Real score) const {
+    constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+    if (i >= place_.queries || score == -kInfinity) return 0;
+    const Real lse = memory_.lse[lane_ + i], share = memory_.share[lane_ + i];
+    if (lse == kInfinity) return score == kInfinity ? share : 0;
+    return share * (score > lse ? 1 : std::exp(score - lse));
   }
   Real Dot(std::int64_t dim) const {
     double sum = 0;
