@@ -33,22 +33,12 @@ void Check(AttentionInput input, const std::vector<int>& order = {}) {
   work.CheckBackward(kRoundings);
 }
 
-AttentionInput Sized(std::int64_t queries, std::int64_t keys, std::int64_t dim,
-                     std::int64_t value_dim) {
-  AttentionInput input;
-  input.queries = queries;
-  input.keys = keys;
-  input.dim = dim;
-  input.value_dim = value_dim;
-  return input;
-}
-
 // Around the sizes of tiles, blocks and groups.
 TEST(AttentionBackward, QueriesAndKeys) {
   std::mt19937 random(1);
   for (const std::int64_t queries : {0, 1, 31, 32, 33, 255, 256, 257, 513}) {
     for (const std::int64_t keys : {0, 1, 63, 64, 65, 128, 257}) {
-      AttentionInput input = Sized(queries, keys, 5, 3);
+      AttentionInput input = MakeInput(queries, keys, 5, 3);
       FillNormal(random, input);
       Check<float>(input);
     }
@@ -59,7 +49,7 @@ TEST(AttentionBackward, NoBatch) {
   for (const std::array<std::int64_t, 4>& shape :
        {std::array<std::int64_t, 4>{1, 2, 3, 4}, {1, 1, 1, 4}, {1, 2, 3, 1}, {1, 1, 1, 1}}) {
     std::mt19937 random(14);
-    AttentionInput input = Sized(3, 4, 2, 2);
+    AttentionInput input = MakeInput(3, 4, 2, 2);
     input.batch = 0;
     input.heads = input.kv_heads = 2;
     input.sinks.resize(2);
@@ -77,7 +67,7 @@ TEST(AttentionBackward, Dimensions) {
   std::mt19937 random(2);
   for (const std::int64_t dim : {0, 1, 7, 15, 16, 17, 31, 32, 33, 64, 65, 96, 130}) {
     for (const std::int64_t value_dim : {0, 1, 16, 17, 64, 80, 129}) {
-      AttentionInput input = Sized(40, 131, dim, value_dim);
+      AttentionInput input = MakeInput(40, 131, dim, value_dim);
       FillNormal(random, input);
       Check<float>(input);
       Check<double>(input);
@@ -93,7 +83,7 @@ TYPED_TEST_SUITE(AttentionBackwardTyped, Types);
 TYPED_TEST(AttentionBackwardTyped, HeadsAndStrides) {
   std::mt19937 random(3);
   for (const std::int64_t kv_heads : {1, 2, 6}) {
-    AttentionInput input = Sized(70, 150, 18, 20);
+    AttentionInput input = MakeInput(70, 150, 18, 20);
     input.batch = 2;
     input.heads = 6;
     input.kv_heads = kv_heads;
@@ -108,7 +98,7 @@ TYPED_TEST(AttentionBackwardTyped, EveryShapeOfBias) {
   std::mt19937 random(4);
   for (unsigned axes = 0; axes < 16; ++axes) {
     for (const std::int64_t queries : {40, 270}) {
-      AttentionInput input = Sized(queries, 140, 2, 2);
+      AttentionInput input = MakeInput(queries, 140, 2, 2);
       input.batch = 2;
       input.heads = 2;
       const auto size = [&](unsigned axis, std::int64_t all) {
@@ -125,7 +115,7 @@ TYPED_TEST(AttentionBackwardTyped, EveryShapeOfBias) {
 // More heads than a chain of additions may be long.
 TYPED_TEST(AttentionBackwardTyped, BiasOfManyHeads) {
   std::mt19937 random(5);
-  AttentionInput input = Sized(40, 140, 4, 4);
+  AttentionInput input = MakeInput(40, 140, 4, 4);
   input.batch = 7;
   input.heads = input.kv_heads = 10;
   for (const std::array<std::int64_t, 4>& shape :
@@ -140,7 +130,7 @@ TYPED_TEST(AttentionBackwardTyped, Features) {
   std::mt19937 random(6);
   for (int n = 0; n < 30; ++n) {
     AttentionInput input =
-        Sized(1 + random() % 300, 1 + random() % 400, 1 + random() % 20, 1 + random() % 20);
+        MakeInput(1 + random() % 300, 1 + random() % 400, 1 + random() % 20, 1 + random() % 20);
     input.batch = 1 + random() % 2;
     input.kv_heads = 1 + random() % 2;
     input.heads = input.kv_heads * (1 + random() % 3);
@@ -168,7 +158,7 @@ TYPED_TEST(AttentionBackwardTyped, LongAndShort) {
   std::mt19937 random(7);
   for (const auto& [queries, keys] : {std::array{3, 3000}, {270, 1000}, {3000, 3}, {1000, 270}}) {
     for (const bool has_bias : {false, true}) {
-      AttentionInput input = Sized(queries, keys, 3, 5);
+      AttentionInput input = MakeInput(queries, keys, 3, 5);
       if (has_bias) Resize(input.bias, {1, 1, queries > keys ? queries : 1, keys});
       input.sinks.resize(1);
       FillNormal(random, input);
@@ -191,7 +181,7 @@ std::vector<double> GradientsOf(AttentionCase<float>& work, int threads) {
 TEST(AttentionBackward, SameBitsForEveryThreadCount) {
   std::mt19937 random(8);
   for (int n = 0; n < 8; ++n) {
-    AttentionInput input = Sized(900, n % 2 == 0 ? 1100 : 300, 16, 16);
+    AttentionInput input = MakeInput(900, n % 2 == 0 ? 1100 : 300, 16, 16);
     input.heads = 4;
     input.kv_heads = 2;
     input.options.causal = n % 3 == 0 ? Causal::bottom_right : Causal::none;
@@ -210,7 +200,7 @@ TEST(AttentionBackward, EveryTarget) {
   EnsureTarget();
   OfEachTarget([] {
     std::mt19937 random(9);
-    AttentionInput input = Sized(300, 400, 33, 17);
+    AttentionInput input = MakeInput(300, 400, 33, 17);
     input.heads = 2;
     input.options.softcap = 3;
     Resize(input.bias, {1, 1, 300, 400});
@@ -224,7 +214,7 @@ TEST(AttentionBackward, EveryTarget) {
 // Sums of equal terms find what a chain of additions loses.
 TEST(AttentionBackward, ConstantsOverLongContexts) {
   for (const auto& [queries, keys] : {std::array{5, 65536}, {65536, 5}}) {
-    AttentionInput input = Sized(queries, keys, 3, 2);
+    AttentionInput input = MakeInput(queries, keys, 3, 2);
     std::mt19937 random(10);
     FillNormal(random, input);
     for (auto* values : {&input.q, &input.k, &input.v}) {
@@ -242,7 +232,7 @@ TEST(AttentionBackward, ConstantsOverLongContexts) {
 // What a thread works in, for the longest context that the documentation states.
 TEST(AttentionBackward, MemoryOfAThread) {
   for (const std::int64_t dim : {64, 128}) {
-    const AttentionInput input = Sized(65536, 65536, dim, dim);
+    const AttentionInput input = MakeInput(65536, 65536, dim, dim);
     attend::Problem problem = MakeProblem(input);
     problem.dim = problem.value_dim = dim;
     const attend::BackwardPlan plan = attend::MakeBackwardPlan(problem, {}, false, false);
@@ -255,7 +245,7 @@ TEST(AttentionBackward, MemoryOfAThread) {
 TEST(AttentionBackward, NothingLeaksFromExcludedPairs) {
   const double kNan = std::numeric_limits<double>::quiet_NaN();
   std::mt19937 random(11);
-  AttentionInput input = Sized(70, 200, 6, 6);
+  AttentionInput input = MakeInput(70, 200, 6, 6);
   Resize(input.mask, {1, 1, 70, 200});
   FillNormal(random, input);
   for (std::int64_t i = 0; i < 70; ++i) {
@@ -276,7 +266,7 @@ TEST(AttentionBackward, NothingLeaksFromExcludedPairs) {
 // A query that is not finite spoils its own row's gradient, and those of the keys it sees.
 TEST(AttentionBackward, NanReachesWhatItTakesPartIn) {
   std::mt19937 random(12);
-  AttentionInput input = Sized(70, 200, 6, 6);
+  AttentionInput input = MakeInput(70, 200, 6, 6);
   input.options.causal = Causal::top_left;
   FillNormal(random, input);
   input.q[40 * 6] = std::numeric_limits<double>::quiet_NaN();
@@ -295,7 +285,7 @@ TEST(AttentionBackward, NanReachesWhatItTakesPartIn) {
 // The digits that a large lse has lost are those of the rows' normalisation.
 TEST(AttentionBackward, LargeScores) {
   std::mt19937 random(15);
-  AttentionInput input = Sized(70, 300, 6, 6);
+  AttentionInput input = MakeInput(70, 300, 6, 6);
   Resize(input.bias, {1, 1, 70, 1});
   FillNormal(random, input);
   for (std::size_t i = 0; i < 70; ++i) {
@@ -317,7 +307,7 @@ TEST(AttentionBackward, LargeScores) {
 // +inf dominates and is shared equally.
 TEST(AttentionBackward, InfiniteScores) {
   std::mt19937 random(13);
-  AttentionInput input = Sized(70, 300, 6, 6);
+  AttentionInput input = MakeInput(70, 300, 6, 6);
   Resize(input.bias, {1, 1, 70, 300});
   input.sinks.resize(1);
   FillNormal(random, input);

@@ -1,4 +1,4 @@
-// Regions drawn at random, and the Problem that describes one.
+// Inputs of given sizes, regions drawn at random, and the Problem that describes one.
 #pragma once
 #include <cstdint>
 #include <random>
@@ -9,6 +9,17 @@
 #include "attention_reference.hpp"
 
 namespace logsum::testing {
+
+// One head, without values yet.
+inline AttentionInput MakeInput(std::int64_t queries, std::int64_t keys, std::int64_t dim,
+                                std::int64_t value_dim) {
+  AttentionInput input;
+  input.queries = queries;
+  input.keys = keys;
+  input.dim = dim;
+  input.value_dim = value_dim;
+  return input;
+}
 
 // Draws causal, window and lengths; `queries`, `keys` and `batch` are given.
 inline void DrawRegion(std::mt19937& random, AttentionInput& input) {
