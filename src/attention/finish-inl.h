@@ -25,6 +25,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace logsum::attend::HWY_NAMESPACE {
 
+namespace hn = hwy::HWY_NAMESPACE;
+
 // e^(x - top) for x <= top, where +inf is as large as +inf.
 inline double ShareOf(double x, double top) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -96,6 +98,36 @@ void WritePartial(const RowState<Real>& state, int queries, const Real* high, co
   }
   partial += 2 * kTileQueries;
   for (std::int64_t c = 0; c < queries * stride; ++c) partial[c] = Total(high[c], low[c]);
+}
+
+// What a task's sums over its keys give for panel `panel` of all heads: results, or where there are
+// parts of the keys a partial one.
+template <class Real>
+void WritePanel(const ForwardTask<Real>& task, const PanelPlace& place, std::int64_t panel,
+                std::int64_t part, const RowState<Real>& state, const Real* high, const Real* low,
+                std::int64_t stride, Real* row) {
+  if (task.plan.parts > 1) {
+    return WritePartial(state, place.queries, high, low, stride, PartialOf(task, panel, part));
+  }
+  for (int i = 0; i < place.queries; ++i) {
+    FinishRow(task.problem, place, i, state.reference[i],
+              static_cast<double>(state.high[i]) + static_cast<double>(state.low[i]),
+              high + i * stride, low + i * stride, row);
+  }
+}
+
+// Whether rows of sums, whole vectors, are finite.
+template <class Real>
+bool AreFinite(const Real* sums, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
+  const hn::ScalableTag<Real> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  auto probe = hn::Zero(d);  // 0 times what is not finite is NaN
+  for (std::int64_t i = 0; i < rows; ++i, sums += stride) {
+    for (std::int64_t c = 0; c < columns; c += lanes) {
+      probe = hn::MulAdd(hn::Load(d, sums + c), hn::Zero(d), probe);
+    }
+  }
+  return hn::AllTrue(d, hn::Eq(probe, hn::Zero(d)));
 }
 
 // Panel task.number of all: its parts, added in order, in double for float.

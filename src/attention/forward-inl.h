@@ -14,9 +14,11 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
-#include "attention/decode-inl.h"
+#include "attention/carve.hpp"
+#include "attention/decode_block-inl.h"
 #include "attention/finish-inl.h"
 #include "attention/kernels.hpp"
 #include "attention/offsets-inl.h"
@@ -41,42 +43,31 @@ using gemm::HWY_NAMESPACE::Step;
 
 // A task's memory, or, without memory, what it would take.
 template <class Real>
-class ForwardScratch {
- public:
+struct ForwardScratch {
   ForwardScratch(const Problem& problem, const ForwardPlan& plan, Real* memory)
-      : memory_(memory), dim(problem.dim), stride(RowStride<Real>(problem.value_dim)) {
-    key_stride = RowStride<Real>(problem.dim);
-    queries = Take(plan.block_panels * key_stride * kTileQueries);
-    keys = Take(kTileKeys * key_stride);
-    values = Take(kTileKeys * stride);
-    plain = Take(plan.block_panels * kTileQueries * stride);
-    high = Take(plan.block_panels * kTileQueries * stride);
-    low = Take(plan.block_panels * kTileQueries * stride);
-    scores = Take(kTileKeys * kTileQueries);
-    offsets = Take(kTileKeys * kTileQueries);
-    factors = Take(kTileQueries);
-    row = Take(std::max(key_stride, stride));
-    states = reinterpret_cast<RowState<Real>*>(
-        Take(plan.block_panels * static_cast<std::int64_t>(sizeof(RowState<Real>) / sizeof(Real))));
-    tiles = reinterpret_cast<std::int32_t*>(Take(plan.block_panels));
-    special.rows = reinterpret_cast<std::int16_t*>(Take(kTileKeys));
-    formula = Take(FormulaScratch(problem));
+      : carve(reinterpret_cast<std::byte*>(memory)),
+        dim(problem.dim),
+        stride(RowStride<Real>(problem.value_dim)),
+        key_stride(RowStride<Real>(problem.dim)) {
+    queries = carve.Take<Real>(plan.block_panels * key_stride * kTileQueries);
+    keys = carve.Take<Real>(kTileKeys * key_stride);
+    values = carve.Take<Real>(kTileKeys * stride);
+    plain = carve.Take<Real>(plan.block_panels * kTileQueries * stride);
+    high = carve.Take<Real>(plan.block_panels * kTileQueries * stride);
+    low = carve.Take<Real>(plan.block_panels * kTileQueries * stride);
+    scores = carve.Take<Real>(kTileKeys * kTileQueries);
+    offsets = carve.Take<Real>(kTileKeys * kTileQueries);
+    factors = carve.Take<Real>(kTileQueries);
+    row = carve.Take<Real>(stride);
+    states = carve.Take<RowState<Real>>(plan.block_panels);
+    tiles = carve.Take<std::int32_t>(plan.block_panels);
+    special.rows = carve.Take<std::int16_t>(kTileKeys);
+    formula = carve.Take<Real>(FormulaScratch(problem));
   }
 
-  std::int64_t Size() const { return size_; }
+  std::int64_t Size() const { return carve.bytes() / static_cast<std::int64_t>(sizeof(Real)); }
 
- private:
-  Real* Take(std::int64_t count) {
-    constexpr std::int64_t kAlign = 128 / sizeof(Real);
-    const std::int64_t at = size_;
-    size_ += (count + kAlign - 1) / kAlign * kAlign;
-    return memory_ == nullptr ? nullptr : memory_ + at;
-  }
-
-  Real* const memory_;
-  std::int64_t size_ = 0;
-
- public:
+  Carve carve;
   std::int64_t dim, stride, key_stride;
   Real *queries, *keys, *values, *high, *low, *plain, *scores, *offsets, *factors, *row, *formula;
   RowState<Real>* states;
@@ -93,9 +84,8 @@ class ForwardBlock {
         plan_(task.plan),
         scratch_(task.problem, task.plan, task.memory),
         columns_(RoundUp(problem_.value_dim, Lanes())),
-        keys_lie_well_(plan_.in_place || IsReadable<Real>(problem_.k, problem_.dim, problem_.dim)),
-        values_lie_well_(plan_.in_place ||
-                         IsReadable<Real>(problem_.v, problem_.value_dim, columns_)) {
+        keys_lie_well_(IsReadable<Real>(problem_.k, problem_.dim, problem_.dim)),
+        values_lie_well_(IsReadable<Real>(problem_.v, problem_.value_dim, columns_)) {
     part_ = task.number % plan_.parts;
     const std::int64_t block = task.number / plan_.parts;
     kv_ = block / plan_.blocks;
@@ -106,7 +96,7 @@ class ForwardBlock {
   void Run() {
     AttendAll();
     if (HasOverflown()) {
-      margin_ = kMargin;
+      margin_ = kMargin<Real>;
       AttendAll();
     }
     for (std::int64_t p = 0; p < panels_; ++p) Write(p);
@@ -119,10 +109,6 @@ class ForwardBlock {
   static std::int64_t RoundUp(std::int64_t count, std::int64_t to) {
     return (count + to - 1) / to * to;
   }
-
-  // Sums of values near the largest number overflow where their means do not. With references this
-  // much above the maximum sums are smaller by 2^-63, and what is flushed is as small.
-  static constexpr Real kMargin = Real{44};
 
   void AttendAll() {
     KeyRange range{problem_.keys, 0};
@@ -142,18 +128,10 @@ class ForwardBlock {
   }
 
   bool HasOverflown() const {
-    const hn::ScalableTag<Real> d;
-    auto probe = hn::Zero(d);  // 0 times what is not finite is NaN
     for (std::int64_t p = 0; p < panels_; ++p) {
-      const std::int64_t rows = PlaceOf(p).queries;
-      for (std::int64_t i = 0; i < rows; ++i) {
-        const Real* const row = HighOf(p) + i * scratch_.stride;
-        for (std::int64_t c = 0; c < columns_; c += Lanes()) {
-          probe = hn::MulAdd(hn::Load(d, row + c), hn::Zero(d), probe);
-        }
-      }
+      if (!AreFinite(HighOf(p), PlaceOf(p).queries, columns_, scratch_.stride)) return true;
     }
-    return !hn::AllTrue(d, hn::Eq(probe, hn::Zero(d)));
+    return false;
   }
 
   PanelPlace PlaceOf(std::int64_t p) const {
@@ -177,13 +155,8 @@ class ForwardBlock {
   void Begin(std::int64_t p) {
     const PanelPlace place = PlaceOf(p);
     const Real scale = static_cast<Real>(problem_.scale);
-    if (plan_.in_place) {
-      CopyRows(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim, scale,
-               QueriesOf(p), scratch_.key_stride);
-    } else {
-      CopyColumns(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim,
-                  scale, QueriesOf(p));
-    }
+    CopyColumns(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim,
+                scale, QueriesOf(p));
     scratch_.states[p].Clear();
     scratch_.tiles[p] = 0;
     std::fill_n(HighOf(p), kTileQueries * scratch_.stride, Real{0});
@@ -234,10 +207,6 @@ class ForwardBlock {
   // Products of queries and keys.
   void ScoreTile(std::int64_t p, const TilePlace& place) {
     const Real* const keys = keys_ + (place.key - staged_) * key_stride_;
-    if (plan_.in_place) {
-      return ScoresByRows(keys, key_stride_, place.keys, QueriesOf(p), scratch_.key_stride,
-                          place.queries, scratch_.dim, scratch_.scores);
-    }
     const std::int64_t lanes =
         std::min<std::int64_t>(RoundUp(place.queries, kAbreast * Lanes()), kTileQueries);
     Product(keys, key_stride_, Step<1>(), std::int64_t{place.keys}, QueriesOf(p),
@@ -263,14 +232,8 @@ class ForwardBlock {
     }
     Exponentials(scores, place.keys, place.queries, state);
     const Real* const values = values_ + (place.key - staged_) * value_stride_;
-    if (plan_.in_place) {
-      ValuesByRows(scores, place.keys, place.queries, values, value_stride_, columns_, plain,
-                   scratch_.stride, accumulate);
-    } else {
-      Product(scores, Step<1>(), Step<kTileQueries>(), std::int64_t{place.queries}, values,
-              value_stride_, columns_, std::int64_t{place.keys}, plain, scratch_.stride,
-              accumulate);
-    }
+    Product(scores, Step<1>(), Step<kTileQueries>(), std::int64_t{place.queries}, values,
+            value_stride_, columns_, std::int64_t{place.keys}, plain, scratch_.stride, accumulate);
     if (scratch_.special.count > 0) {
       AddSpecialValues(problem_.v, kv_ / problem_.kv_heads, kv_ % problem_.kv_heads, staged_,
                        scratch_.special, place, scores, scores, problem_.value_dim, scratch_.row,
@@ -280,18 +243,8 @@ class ForwardBlock {
   }
 
   void Write(std::int64_t p) {
-    const PanelPlace place = PlaceOf(p);
-    const RowState<Real>& state = scratch_.states[p];
-    if (plan_.parts == 1) {
-      for (int i = 0; i < place.queries; ++i) {
-        FinishRow(problem_, place, i, state.reference[i],
-                  static_cast<double>(state.high[i]) + static_cast<double>(state.low[i]),
-                  HighOf(p) + i * scratch_.stride, LowOf(p) + i * scratch_.stride, scratch_.row);
-      }
-      return;
-    }
-    WritePartial(state, place.queries, HighOf(p), LowOf(p), scratch_.stride,
-                 PartialOf(task_, kv_ * plan_.panels + first_panel_ + p, part_));
+    WritePanel(task_, PlaceOf(p), kv_ * plan_.panels + first_panel_ + p, part_, scratch_.states[p],
+               HighOf(p), LowOf(p), scratch_.stride, scratch_.row);
   }
 
   const ForwardTask<Real>& task_;
@@ -309,12 +262,13 @@ class ForwardBlock {
 
 template <class Real>
 void AttendBlock(const ForwardTask<Real>& task) {
-  ForwardBlock<Real>(task).Run();
+  task.plan.in_place ? DecodeBlock<Real>(task).Run() : ForwardBlock<Real>(task).Run();
 }
 
 template <class Real>
 std::int64_t MemoryOfBlock(const Problem& problem, const ForwardPlan& plan) {
-  return ForwardScratch<Real>(problem, plan, nullptr).Size();
+  return plan.in_place ? DecodeScratch<Real>(problem, plan, nullptr).Size()
+                       : ForwardScratch<Real>(problem, plan, nullptr).Size();
 }
 
 }  // namespace logsum::attend::HWY_NAMESPACE

@@ -34,8 +34,16 @@ ForwardPlan MakeForwardPlan(const Problem& problem) {
 
   const std::int64_t panel_bytes =
       kTileQueries * bytes * std::max<std::int64_t>(problem.dim + problem.value_dim, 1);
+  const auto is_plain = [&](const View<4>& array, std::int64_t dim) {
+    return array.strides[3] == 1 && dim % (64 / bytes) == 0;
+  };
+  plan.in_place = problem.queries <= kFewQueries && problem.dim <= kLongestDot &&
+                  is_plain(problem.k, problem.dim) && is_plain(problem.v, problem.value_dim);
+
   std::int64_t most = std::clamp<std::int64_t>(kBlockBytes / panel_bytes, 1, kMostPanels);
-  if (heads * CeilDiv(plan.panels, most) < kWantedTasks) most = std::min(most, kFewestPanels);
+  if (!plan.in_place && heads * CeilDiv(plan.panels, most) < kWantedTasks) {
+    most = std::min(most, kFewestPanels);
+  }
   plan.blocks = CeilDiv(plan.panels, most);
   plan.block_panels = CeilDiv(plan.panels, plan.blocks);
   plan.blocks = CeilDiv(plan.panels, plan.block_panels);
@@ -48,14 +56,6 @@ ForwardPlan MakeForwardPlan(const Problem& problem) {
   if (plan.part_keys > 0)
     plan.parts = std::max<std::int64_t>(CeilDiv(problem.keys, plan.part_keys), 1);
   plan.tasks = whole * plan.parts;
-
-  const auto is_plain = [&](const View<4>& array, std::int64_t dim) {
-    const std::int64_t run = 64 / bytes;
-    return array.dtype == (problem.is_double ? DType::f64 : DType::f32) && array.strides[3] == 1 &&
-           dim % run == 0;
-  };
-  plan.in_place = problem.queries <= kFewQueries && problem.dim <= kLongestDot &&
-                  is_plain(problem.k, problem.dim) && is_plain(problem.v, problem.value_dim);
   return plan;
 }
 

@@ -32,6 +32,11 @@ inline constexpr int kSlack = 8;
 // Additions of a chain (docs/numerics.md).
 inline constexpr int kChain = 32;
 
+// Sums of values near the largest number overflow where their means do not. With references this
+// much above the maximum sums are smaller by 2^-63, and what is flushed is as small.
+template <class Real>
+inline constexpr Real kMargin = Real{44};
+
 template <class Real>
 struct RowState {
   alignas(128) Real reference[kTileQueries];  // -inf: no score yet

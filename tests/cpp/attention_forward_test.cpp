@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <random>
 #include <string>
@@ -88,8 +89,43 @@ TEST_P(ForwardOnEveryTarget, FewQueriesAgainstLongKeys) {
     for (const bool rows_first : {false, true}) {
       Check<float>(Filled(random_, sizes), rows_first ? kRowsBeforeHeads : std::vector<int>{});
       Check<double>(Filled(random_, sizes), rows_first ? kRowsBeforeHeads : std::vector<int>{});
+      Check<Half>(Filled(random_, sizes), rows_first ? kRowsBeforeHeads : std::vector<int>{});
       Check<BFloat16>(Filled(random_, sizes), rows_first ? kRowsBeforeHeads : std::vector<int>{});
     }
+  }
+}
+
+// Few queries of many heads, with whatever may be added to scores or exclude them, in each type
+// that is read where it lies.
+TEST_P(ForwardOnEveryTarget, FewQueriesWithOptions) {
+  constexpr std::int64_t kKeys[] = {1, 40, 128, 511, 512, 513, 700, 1100};
+  constexpr std::int64_t kDims[] = {16, 32, 48, 64, 80, 128};
+  for (int trial = 0; trial < 25; ++trial) {
+    const auto flip = [&] { return random_() % 2 == 0; };
+    AttentionInput input;
+    input.batch = flip() ? 1 : 2;
+    input.kv_heads = flip() ? 1 : 2;
+    input.heads = input.kv_heads * (flip() ? 1 : 1 + random_() % 19);
+    input.queries = 1 + random_() % 4;
+    input.keys = kKeys[random_() % std::size(kKeys)];
+    input.dim = kDims[random_() % std::size(kDims)];
+    input.value_dim = flip() ? input.dim : kDims[random_() % std::size(kDims)];
+    if (flip()) DrawRegion(random_, input);
+    if (flip()) Resize(input.mask, {1, flip() ? 1 : input.heads, input.queries, input.keys});
+    if (flip()) Resize(input.bias, {input.batch, flip() ? 1 : input.heads, 1, input.keys});
+    if (flip()) input.sinks.resize(static_cast<std::size_t>(input.heads));
+    if (flip()) input.options.softcap = 2;
+    if (flip()) {
+      input.options.score = "s / 2 + 1";
+      input.score = [](double score, const AttentionPair&) { return score / 2 + 1; };
+    }
+    FillNormal(random_, input);
+    const std::vector<int> order = flip() ? kRowsBeforeHeads : std::vector<int>{};
+    Check<float>(input, order);
+    Check<double>(input, order);
+    Check<Half>(input, order);
+    Check<BFloat16>(input, order);
+    if (HasFatalFailure()) return;
   }
 }
 
@@ -128,6 +164,7 @@ TEST_P(ForwardOnEveryTarget, ValuesThatAreNotFinite) {
     }
     Check<float>(input);
     Check<double>(input);
+    Check<BFloat16>(input);
   }
 }
 
