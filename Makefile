@@ -40,7 +40,7 @@ sanitize: $(DONE)/system $(DONE)/build  ## the C++ tests under the address and u
 	cmake --build --preset asan -j $(JOBS)
 	ctest --preset asan -j $(JOBS)
 
-fuzz: $(DONE)/system $(DONE)/build  ## libFuzzer on the formula parser, where there is a clang++
+fuzz: $(DONE)/system $(DONE)/build  ## libFuzzer on what reads formulas, where there is a clang++
 	@if [ -z "$(CLANG)" ]; then \
 	  echo "no clang++: make test has run the corpus and mutations of it"; \
 	else \
