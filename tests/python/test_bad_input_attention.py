@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import logsum
+from logsum import _core
 from tensors import needs_torch, torch
 
 Case = tuple[Callable[[], Any], type[Exception], str]
@@ -106,6 +107,57 @@ SCORES: dict[str, Case] = {
 }
 
 
+OUT, LSE = np.zeros((2, 4, 3, 7)), np.zeros((2, 4, 3))
+NAMES = ("q", "k", "v", "bias", "sinks")
+PLAIN: dict[str, Any] = {
+    **{"q": Q, "k": K, "v": V, "out": OUT, "lse": LSE, "score_args": []},
+    **dict.fromkeys(("mask", "bias", "sinks", "lengths_q", "lengths_k")),
+    **dict.fromkeys(f"tangent_{name}" for name in NAMES),
+    **{"tangent_score_args": [], "out_tangent": OUT.copy(), "lse_tangent": LSE.copy()},
+    **{"causal": _core.AttentionCausal.none, "window_left": -1, "window_right": -1},
+    **{"scale": 0.0, "softcap": 0.0, "score": "", "score_names": []},
+}
+GRADIENTS: dict[str, Any] = {
+    **{"grad_out": OUT, "grad_lse": None, "grad_score_args": []},
+    **dict.fromkeys(f"grad_{name}" for name in NAMES),
+}
+
+
+def tangent(**changed: Any) -> None:
+    """The core's forward mode, which torch's face calls with what fits."""
+    _core.attention_tangent(**(PLAIN | changed))
+
+
+def backward_tangent(**changed: Any) -> None:
+    """The same of the gradient's tangents."""
+    _core.attention_backward_tangent(**(PLAIN | GRADIENTS | changed))
+
+
+# What both refuse, with the start of the message after the function's name.
+DIRECTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "q": ({"tangent_q": K}, r"tangent of q: expected shape \(2, 4, 3, 6\), got \(2, 2, 5, 6\)"),
+    "dtype": ({"tangent_v": V.astype("f4")}, "tangent of v: expected float64, got float32"),
+    "no bias": ({"tangent_bias": BIAS}, "tangent of bias: expected null without its array"),
+    "bias": (
+        {"bias": BIAS, "tangent_bias": BIAS[0]},
+        r"tangent of bias: expected shape \(4, 3, 5\), got \(3, 5\)",
+    ),
+    "no score": ({"tangent_score_args": [SINKS]}, "tangent of score_args: expected .* 0 arrays"),
+    "integers": (
+        {
+            "score": "s + doc(b)",
+            "score_names": ["doc"],
+            "score_args": [LENGTHS],
+            "tangent_score_args": [LENGTHS],
+        },
+        r"tangent of score_args\[0\]: expected .*float64, got int64",
+    ),
+    "out": ({"out_tangent": V.copy()}, r"out_tangent: expected shape \(2, 4, 3, 7\), got"),
+    "lse": ({"lse_tangent": LSE.astype("f4")}, "lse_tangent: expected float64, got float32"),
+    "k": ({"k": V}, "k: expected shape"),
+}
+
+
 def cases(*tables: dict[str, Case]) -> list[Any]:
     return [pytest.param(*case, id=name) for table in tables for name, case in table.items()]
 
@@ -115,6 +167,33 @@ def test_errors(call: Callable[[], Any], kind: type[Exception], message: str) ->
     with pytest.raises(kind, match=f"(?s)^attention: {message}") as caught:
         call()
     assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize("function", [tangent, backward_tangent])
+@pytest.mark.parametrize(
+    ("changed", "message"), [pytest.param(*case, id=name) for name, case in DIRECTIONS.items()]
+)
+def test_errors_of_derivatives(
+    function: Callable[..., None], changed: dict[str, Any], message: str
+) -> None:
+    function()
+    with pytest.raises(ValueError, match=f"^attention_{function.__name__}: {message}"):
+        function(**changed)
+
+
+def test_errors_of_derivatives_alone() -> None:
+    tangent(out_tangent=None, lse_tangent=None)
+    with pytest.raises(TypeError):
+        backward_tangent(lse_tangent=None)
+    with pytest.raises(TypeError, match="buffer protocol"):
+        tangent(tangent_q=[1.0])
+    expected = r"tangent of grad k: expected shape \(2, 2, 5, 6\), got \(2, 4, 3, 6\)"
+    with pytest.raises(ValueError, match=f"^attention_backward_tangent: {expected}"):
+        backward_tangent(grad_k=Q.copy())
+    read_only = OUT.copy()
+    read_only.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        tangent(out_tangent=read_only)
 
 
 def test_what_is_refused_nearly() -> None:
