@@ -44,6 +44,30 @@ inline void Resize(BroadcastValues& array, const std::array<std::int64_t, 4>& sh
   array.values.resize(static_cast<std::size_t>(shape[0] * shape[1] * shape[2] * shape[3]));
 }
 
+// s + slope(h) Tanh(s), which stands for any formula with an array, one slope for each head.
+inline void SetBentScore(AttentionInput& input, const std::vector<double>& slopes,
+                         const std::vector<double>& slope_tangents) {
+  const auto of_head = [](const std::vector<double>& values, const AttentionPair& at) {
+    return values[static_cast<std::size_t>(at.head)];
+  };
+  const auto bent_slope = [](double s) { return 1 - std::tanh(s) * std::tanh(s); };
+  input.options.score = "s + slope(h) * Tanh(s)";
+  input.score = [=](double s, const AttentionPair& at) {
+    return s + of_head(slopes, at) * std::tanh(s);
+  };
+  input.score_derivative = [=](double s, const AttentionPair& at) {
+    return 1 + of_head(slopes, at) * bent_slope(s);
+  };
+  input.score_tangent = [=](double s, double moved, const AttentionPair& at) {
+    return moved + of_head(slopes, at) * bent_slope(s) * moved +
+           of_head(slope_tangents, at) * std::tanh(s);
+  };
+  input.score_derivative_tangent = [=](double s, double moved, const AttentionPair& at) {
+    const double slope = of_head(slopes, at), slope_tangent = of_head(slope_tangents, at);
+    return (slope_tangent - 2 * slope * std::tanh(s) * moved) * bent_slope(s);
+  };
+}
+
 // In memory as (batch, row, head, component): what a transposed view is.
 inline const std::vector<int> kRowsBeforeHeads = {0, 2, 1, 3};
 

@@ -44,16 +44,17 @@ void CheckAll(AttentionCase<T>& attention) {
   attention.Check(kMultiple);
   attention.RunBackward();
   attention.CheckBackward(kMultiple);
+  attention.RunTangent();
+  attention.CheckTangent(kMultiple);
+  attention.RunBackwardTangent();
+  attention.CheckBackwardTangent(kMultiple);
 }
 
-// The array's gradient is the sum of slope(pair) over the pairs that read an element.
+// Whether an array is the sum of slope(pair) of_score over the pairs that read an element.
 template <class T>
-void CheckArray(AttentionCase<T>& attention, const Array<T>& gradient,
-                const std::function<std::int64_t(const AttentionPair&)>& element_of,
-                const std::function<double(const AttentionPair&)>& slope) {
-  AttentionReference& reference = attention.Reference();
-  reference.Differentiate(attention.Values(attention.grad_out),
-                          attention.Values(attention.grad_lse));
+void CheckSum(AttentionCase<T>& attention, const Array<T>& gradient, const JudgedValues& of_score,
+              const std::function<std::int64_t(const AttentionPair&)>& element_of,
+              const std::function<double(const AttentionPair&)>& slope) {
   const AttentionInput& in = attention.input();
   std::vector<double> value(static_cast<std::size_t>(gradient.Size())), unit = value;
   std::size_t number = 0;
@@ -63,8 +64,8 @@ void CheckArray(AttentionCase<T>& attention, const Array<T>& gradient,
         for (std::int64_t j = 0; j < in.keys; ++j, ++number) {
           const auto element = static_cast<std::size_t>(element_of({b, h, i, j}));
           const double by_element = slope({b, h, i, j});
-          value[element] += by_element * reference.grad_score.value[number];
-          unit[element] += std::abs(by_element) * reference.grad_score.unit[number];
+          value[element] += by_element * of_score.value[number];
+          unit[element] += std::abs(by_element) * of_score.unit[number];
         }
       }
     }
@@ -74,6 +75,22 @@ void CheckArray(AttentionCase<T>& attention, const Array<T>& gradient,
                 kMultiple * kRoundoff<T> * unit[k])
         << k;
   }
+}
+
+// The array's gradient is the sum of slope(pair) over the pairs that read an element; its tangent,
+// if the slope does not move, is the same sum.
+template <class T>
+void CheckArray(AttentionCase<T>& attention, const Array<T>& gradient, const Array<T>& tangent,
+                const std::function<std::int64_t(const AttentionPair&)>& element_of,
+                const std::function<double(const AttentionPair&)>& slope) {
+  AttentionReference& reference = attention.Reference();
+  AttentionTangentReference moving = attention.TangentReference(reference, kMultiple);
+  const std::vector<double> grad_out = attention.Values(attention.grad_out);
+  const std::vector<double> grad_lse = attention.Values(attention.grad_lse);
+  reference.Differentiate(grad_out, grad_lse);
+  moving.Differentiate(grad_out, grad_lse);
+  CheckSum(attention, gradient, reference.grad_score, element_of, slope);
+  CheckSum(attention, tangent, moving.grad_score, element_of, slope);
 }
 
 TYPED_TEST(AttentionScoreCall, Alibi) {
@@ -86,15 +103,21 @@ TYPED_TEST(AttentionScoreCall, Alibi) {
   input.score = [=](double s, const AttentionPair& at) {
     return s - slopes[static_cast<std::size_t>(at.head)] * distance(at);
   };
+  const std::vector<double> moves = {0.25, -1, 0, 0.5};
+  input.score_tangent = [=](double, double s_tangent, const AttentionPair& at) {
+    return s_tangent - moves[static_cast<std::size_t>(at.head)] * distance(at);
+  };
   AttentionCase<TypeParam> attention(input);
-  auto slope = Array<TypeParam>::Of({4}, slopes);
-  Array<TypeParam> gradient({4});
+  auto slope = Array<TypeParam>::Of({4}, slopes), direction = Array<TypeParam>::Of({4}, moves);
+  Array<TypeParam> gradient({4}), tangent({4});
   attention.score_names = {"slope"};
   attention.score_args = {slope};
   attention.grad_score_args = {gradient};
+  attention.score_arg_tangents = {direction};
+  attention.grad_score_arg_tangents = {tangent};
   CheckAll(attention);
   CheckArray<TypeParam>(
-      attention, gradient, [](const AttentionPair& at) { return at.head; },
+      attention, gradient, tangent, [](const AttentionPair& at) { return at.head; },
       [=](const AttentionPair& at) { return -distance(at); });
 }
 
@@ -108,16 +131,18 @@ TYPED_TEST(AttentionScoreCall, RelativeBiasOverHeadsIsABias) {
   input.options.score = "s + table(i, j)";
   AttentionCase<TypeParam> attention(input);
   auto table = Array<TypeParam>::Of({70, 301}, biased.input().bias.values);
-  Array<TypeParam> gradient({70, 301});
+  auto direction = Array<TypeParam>::Of({70, 301}, biased.Values(biased.direction.bias));
+  Array<TypeParam> gradient({70, 301}), tangent({70, 301});
   attention.score_names = {"table"};
   attention.score_args = {table};
   attention.grad_score_args = {gradient};
-  for (AttentionCase<TypeParam>* const one : {&biased, &attention}) {
-    one->Run();
-    one->RunBackward();
-  }
-  biased.Check(kMultiple);
-  biased.CheckBackward(kMultiple);
+  attention.score_arg_tangents = {direction};
+  attention.grad_score_arg_tangents = {tangent};
+  CheckAll(biased);
+  attention.Run();
+  attention.RunBackward();
+  attention.RunTangent();
+  attention.RunBackwardTangent();
   const auto expect_near = [](const auto& got, const auto& wanted) {
     for (std::int64_t k = 0; k < wanted.Size(); ++k) {
       const double size = 4 + std::abs(wanted.Get(k));
@@ -130,20 +155,36 @@ TYPED_TEST(AttentionScoreCall, RelativeBiasOverHeadsIsABias) {
   expect_near(attention.grad_k, biased.grad_k);
   expect_near(attention.grad_v, biased.grad_v);
   expect_near(gradient, biased.grad_bias);
+  expect_near(attention.out_tangent, biased.out_tangent);
+  expect_near(attention.lse_tangent, biased.lse_tangent);
+  expect_near(attention.grad_tangent.q, biased.grad_tangent.q);
+  expect_near(attention.grad_tangent.k, biased.grad_tangent.k);
+  expect_near(attention.grad_tangent.v, biased.grad_tangent.v);
+  expect_near(tangent, biased.grad_tangent.bias);
 }
 
 TYPED_TEST(AttentionScoreCall, SoftcapOfALearnedCap) {
   AttentionInput input = Input();
-  const double cap = 1.5;
+  const double cap = 1.5, cap_tangent = 0.75;
+  const auto bent = [=](double s) { return std::tanh(s / cap); };
+  const auto slope = [=](double s) { return 1 - bent(s) * bent(s); };
+  const auto moved = [=](double s, double s_tangent) {  // s / cap
+    return s_tangent / cap - s / cap * (cap_tangent / cap);
+  };
   input.options.score = "cap * Tanh(s / cap)";
-  input.score = [=](double s, const AttentionPair&) { return cap * std::tanh(s / cap); };
-  input.score_derivative = [=](double s, const AttentionPair&) {
-    return 1 - std::tanh(s / cap) * std::tanh(s / cap);
+  input.score = [=](double s, const AttentionPair&) { return cap * bent(s); };
+  input.score_derivative = [=](double s, const AttentionPair&) { return slope(s); };
+  input.score_tangent = [=](double s, double s_tangent, const AttentionPair&) {
+    return cap_tangent * bent(s) + cap * slope(s) * moved(s, s_tangent);
+  };
+  input.score_derivative_tangent = [=](double s, double s_tangent, const AttentionPair&) {
+    return -2 * bent(s) * slope(s) * moved(s, s_tangent);
   };
   AttentionCase<TypeParam> attention(input);
-  auto caps = Array<TypeParam>::Of({}, {cap});
+  auto caps = Array<TypeParam>::Of({}, {cap}), direction = Array<TypeParam>::Of({}, {cap_tangent});
   attention.score_names = {"cap"};
   attention.score_args = {caps};
+  attention.score_arg_tangents = {direction};
   CheckAll(attention);
 }
 
@@ -188,9 +229,17 @@ TYPED_TEST(AttentionScoreCall, LeftOutKeysMayBeNaN) {
     return at.key < 250 ? s - static_cast<double>(std::abs(at.query - at.key)) / 64 : -kInfinity;
   };
   AttentionCase<TypeParam> attention(input);
+  attention.direction.k.Set(255 * 20 + 3, nan);
+  attention.direction.v.Set(256 * 12 + 4, kInfinity);
   CheckAll(attention);
-  for (std::int64_t c = 0; c < 20; ++c) EXPECT_EQ(attention.grad_k.Get(260 * 20 + c), 0);
-  for (std::int64_t c = 0; c < 12; ++c) EXPECT_EQ(attention.grad_v.Get(260 * 12 + c), 0);
+  for (std::int64_t c = 0; c < 20; ++c) {
+    EXPECT_EQ(attention.grad_k.Get(260 * 20 + c), 0);
+    EXPECT_EQ(attention.grad_tangent.k.Get(255 * 20 + c), 0);
+  }
+  for (std::int64_t c = 0; c < 12; ++c) {
+    EXPECT_EQ(attention.grad_v.Get(260 * 12 + c), 0);
+    EXPECT_EQ(attention.grad_tangent.v.Get(256 * 12 + c), 0);
+  }
 }
 
 // A row whose every score the formula makes -inf is a row without keys.
@@ -203,6 +252,8 @@ TYPED_TEST(AttentionScoreCall, NothingTakesPart) {
   EXPECT_EQ(attention.lse.Get(3), -kInfinity);
   EXPECT_EQ(attention.out.Get(3 * 12), 0);
   EXPECT_EQ(attention.grad_q.Get(3 * 20), 0);
+  EXPECT_EQ(attention.out_tangent.Get(3 * 12), 0);
+  EXPECT_EQ(attention.grad_tangent.q.Get(3 * 20), 0);
 }
 
 TYPED_TEST(AttentionScoreCall, NoPairs) {
@@ -211,14 +262,18 @@ TYPED_TEST(AttentionScoreCall, NoPairs) {
     AttentionInput input = Input(queries, keys);
     input.options.score = "s * slope(h) + x(i) - y(i, j)";
     AttentionCase<TypeParam> attention(input);
-    auto slope = Array<TypeParam>::Of({4}, {1, 2, 3, 4}), gradient = slope;
+    auto slope = Array<TypeParam>::Of({4}, {1, 2, 3, 4}), gradient = slope, tangent = slope;
     Array<TypeParam> x({queries}), y({queries, keys});
     attention.score_names = {"slope", "x", "y"};
     attention.score_args = {slope, x, y};
     attention.grad_score_args = {gradient, x, y};
-    attention.Run();
-    attention.RunBackward();
-    for (std::int64_t h = 0; h < 4; ++h) EXPECT_EQ(gradient.Get(h), 0);
+    attention.score_arg_tangents = attention.score_args;
+    attention.grad_score_arg_tangents = {tangent, x, y};
+    CheckAll(attention);
+    for (std::int64_t h = 0; h < 4; ++h) {
+      EXPECT_EQ(gradient.Get(h), 0);
+      EXPECT_EQ(tangent.Get(h), 0);
+    }
   }
 }
 
@@ -230,23 +285,36 @@ TYPED_TEST(AttentionScoreCall, ThreadsChangeNothing) {
   AttentionCase<TypeParam> attention(input);
   std::mt19937 random(9);
   std::normal_distribution<double> normal;
-  std::vector<Array<TypeParam>> arrays, gradients;
+  std::vector<Array<TypeParam>> arrays, directions, gradients, tangents;
   for (const std::vector<std::int64_t>& shape : std::vector<std::vector<std::int64_t>>{
            {}, {150, 700}, {2, 150}, {700, 4}, {2, 4, 150, 700}}) {
     arrays.emplace_back(shape).Fill([&] { return normal(random); });
+    directions.emplace_back(shape).Fill([&] { return normal(random); });
     gradients.emplace_back(shape);
+    tangents.emplace_back(shape);
   }
   attention.score_names = {"t", "x", "y", "z", "w"};
   for (auto& array : arrays) attention.score_args.push_back(array);
+  for (auto& array : directions) attention.score_arg_tangents.push_back(array);
   for (auto& gradient : gradients) attention.grad_score_args.push_back(gradient);
+  for (auto& gradient : tangents) attention.grad_score_arg_tangents.push_back(gradient);
   std::vector<std::vector<double>> first;
   for (const int threads : {1, 2, 5}) {
     attention.Run(threads);
     attention.RunBackward(threads);
-    std::vector<std::vector<double>> results = {
-        attention.Values(attention.out), attention.Values(attention.lse),
-        attention.Values(attention.grad_q), attention.Values(attention.grad_k)};
-    for (const auto& gradient : gradients) results.push_back(attention.Values(gradient));
+    attention.RunTangent(threads);
+    attention.RunBackwardTangent(threads);
+    std::vector<std::vector<double>> results = {attention.Values(attention.out),
+                                                attention.Values(attention.lse),
+                                                attention.Values(attention.grad_q),
+                                                attention.Values(attention.grad_k),
+                                                attention.Values(attention.out_tangent),
+                                                attention.Values(attention.lse_tangent),
+                                                attention.Values(attention.grad_tangent.q),
+                                                attention.Values(attention.grad_tangent.k)};
+    for (const auto* all : {&gradients, &tangents}) {
+      for (const auto& gradient : *all) results.push_back(attention.Values(gradient));
+    }
     if (threads == 1) {
       first = results;
     } else {

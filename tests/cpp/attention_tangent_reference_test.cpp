@@ -22,20 +22,6 @@ constexpr double kStep = 1e-4;
 // over kStep.
 constexpr double kTolerance = 1e-5;
 
-// s + slope tanh(s) by which a test stands for any formula with an array.
-void SetScore(AttentionInput& input, double slope, double slope_tangent) {
-  input.score = [=](double s, const AttentionPair&) { return s + slope * std::tanh(s); };
-  input.score_derivative = [=](double s, const AttentionPair&) {
-    return 1 + slope / std::pow(std::cosh(s), 2);
-  };
-  input.score_tangent = [=](double s, double moved, const AttentionPair&) {
-    return moved + slope_tangent * std::tanh(s) + slope * moved / std::pow(std::cosh(s), 2);
-  };
-  input.score_derivative_tangent = [=](double s, double moved, const AttentionPair&) {
-    return (slope_tangent - 2 * slope * std::tanh(s) * moved) / std::pow(std::cosh(s), 2);
-  };
-}
-
 std::vector<double> Draw(std::mt19937& random, std::size_t count) {
   std::normal_distribution<double> normal;
   std::vector<double> values(count);
@@ -109,10 +95,13 @@ TEST(AttentionTangentReference, CentralDifferences) {
       if (random() % 5 == 0) value = -kInf;
     }
     const bool has_score = random() % 2 == 0;
-    const double slope = 0.8, slope_tangent = 1.3;
+    const auto heads = static_cast<std::size_t>(input.heads);
+    const std::vector<double> slopes = Draw(random, heads), slope_tangents = Draw(random, heads);
     const auto at = [&](double step) {
       AttentionInput moved = Moved(input, direction, step);
-      if (has_score) SetScore(moved, slope + step * slope_tangent, slope_tangent);
+      std::vector<double> moved_slopes = slopes;
+      for (std::size_t h = 0; h < heads; ++h) moved_slopes[h] += step * slope_tangents[h];
+      if (has_score) SetBentScore(moved, moved_slopes, slope_tangents);
       return AttentionReference(moved);
     };
     AttentionReference here = at(0), before = at(-kStep), after = at(kStep);

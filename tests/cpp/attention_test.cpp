@@ -1,5 +1,6 @@
 // The functions of attention.hpp with every feature and their combinations, on every CPU target:
-// values and gradients against the definition, any strides, and the same bits for all threads.
+// values, gradients and the tangents of both against the definition, any strides, and the same bits
+// for all threads.
 #include "logsum/attention.hpp"
 
 #include <gtest/gtest.h>
@@ -28,6 +29,24 @@ class AttentionOnEveryTarget : public ::testing::TestWithParam<std::string> {
 // Roundings, in the units of the reference: a chain of 32 additions has at most 32, random ones
 // far fewer.
 constexpr double kForward = 8, kBackward = 16;
+
+// Every function, one after another.
+template <class T>
+void RunAll(AttentionCase<T>& run, int threads = 0) {
+  run.Run(threads);
+  run.RunBackward(threads);
+  run.RunTangent(threads);
+  run.RunBackwardTangent(threads);
+}
+
+template <class T>
+void CheckAll(AttentionCase<T>& run) {
+  RunAll(run);
+  run.Check(kForward);
+  run.CheckBackward(kBackward);
+  run.CheckTangent(kForward);
+  run.CheckBackwardTangent(kBackward);
+}
 
 // Sizes at and around those of tiles, and small ones.
 std::int64_t DrawSize(std::mt19937& random) {
@@ -67,31 +86,50 @@ AttentionInput DrawInput(std::mt19937& random) {
 template <class T>
 void CheckCombinations(std::mt19937& random, int trials) {
   for (int trial = 0; trial < trials; ++trial) {
-    const AttentionInput input = DrawInput(random);
+    AttentionInput input = DrawInput(random);
+    // By eighths, which every type holds.
+    std::vector<double> slopes(static_cast<std::size_t>(input.heads)), slope_tangents = slopes;
+    for (double& slope : slopes) slope = static_cast<double>(random() % 17) / 8 - 1;
+    for (double& tangent : slope_tangents) tangent = static_cast<double>(random() % 17) / 8 - 1;
+    auto slope = Array<T>::Of({input.heads}, slopes);
+    auto slope_tangent = Array<T>::Of({input.heads}, slope_tangents);
+    const bool has_score = random() % 3 == 0;
+    if (has_score) SetBentScore(input, slopes, slope_tangents);
     AttentionCase<T> run(input, random() % 2 == 0 ? kRowsBeforeHeads : std::vector<int>{});
-    run.Run();
-    run.Check(kForward);
-    run.RunBackward();
-    run.CheckBackward(kBackward);
+    if (has_score) {
+      run.score_names = {"slope"};
+      run.score_args = {slope};
+      run.score_arg_tangents = {slope_tangent};
+    }
+    for (bool* const moves :
+         {&run.moves.q, &run.moves.k, &run.moves.v, &run.moves.bias, &run.moves.sinks}) {
+      *moves = random() % 4 != 0;
+    }
+    CheckAll(run);
     if (::testing::Test::HasFatalFailure()) return;
   }
 }
 
 TEST_P(AttentionOnEveryTarget, CombinationsOfFeatures) {
-  CheckCombinations<float>(random_, 40);
-  CheckCombinations<double>(random_, 20);
-  CheckCombinations<Half>(random_, 20);
-  CheckCombinations<BFloat16>(random_, 20);
+  CheckCombinations<float>(random_, 24);
+  CheckCombinations<double>(random_, 12);
+  CheckCombinations<Half>(random_, 12);
+  CheckCombinations<BFloat16>(random_, 12);
 }
 
 // All results of a call.
 template <class T>
 std::vector<std::vector<double>> ResultsOf(AttentionCase<T>& run, int threads) {
-  run.Run(threads);
-  run.RunBackward(threads);
+  RunAll(run, threads);
   const auto values = [](const auto& array) { return AttentionCase<T>::Values(array); };
-  return {values(run.out),    values(run.lse),       values(run.grad_q),    values(run.grad_k),
-          values(run.grad_v), values(run.grad_bias), values(run.grad_sinks)};
+  std::vector<std::vector<double>> results = {values(run.lse), values(run.lse_tangent)};
+  for (const Array<T>* array :
+       {&run.out, &run.grad_q, &run.grad_k, &run.grad_v, &run.grad_bias, &run.grad_sinks,
+        &run.out_tangent, &run.grad_tangent.q, &run.grad_tangent.k, &run.grad_tangent.v,
+        &run.grad_tangent.bias, &run.grad_tangent.sinks}) {
+    results.push_back(values(*array));
+  }
+  return results;
 }
 
 TEST_P(AttentionOnEveryTarget, SameBitsForEveryThreadCount) {
@@ -136,10 +174,7 @@ TEST_P(AttentionOnEveryTarget, NoKeysNoQueriesNoComponents) {
       if (has_sinks) input.sinks.resize(static_cast<std::size_t>(input.heads));
       FillNormal(random_, input);
       AttentionCase<float> run(input);
-      run.Run();
-      run.Check(kForward);
-      run.RunBackward();
-      run.CheckBackward(kBackward);
+      CheckAll(run);
     }
   }
 }
@@ -181,10 +216,12 @@ void CheckExcluded(std::mt19937& random, double value) {
       input.q[static_cast<std::size_t>(query * input.dim)] = value;
     }
     AttentionCase<T> run(input);
-    run.Run();
-    run.Check(kForward);
-    run.RunBackward();
-    run.CheckBackward(kBackward);
+    for (std::int64_t b = 0; b < input.batch; ++b) {
+      run.direction.k.Set((b * input.keys + 199) * input.dim + 2, value);
+      run.direction.v.Set((b * input.keys + 150) * input.value_dim, value);
+      run.direction.q.Set((b * input.queries + 66) * input.dim + 3, value);
+    }
+    CheckAll(run);
     if (::testing::Test::HasFatalFailure()) return;
   }
 }
@@ -233,10 +270,48 @@ TEST_P(AttentionOnEveryTarget, InfinitiesDominateAndShare) {
   }
   std::fill_n(input.bias.values.begin() + 8 * 150, 150, -kInf);
   AttentionCase<float> run(input);
-  run.Run();
-  run.Check(kForward);
-  run.RunBackward();
-  run.CheckBackward(kBackward);
+  CheckAll(run);
+}
+
+// Directions and gradients in float32 beside half types say the same.
+TEST_P(AttentionOnEveryTarget, WiderDirectionsAndGradients) {
+  AttentionInput input;
+  input.heads = 2;
+  input.queries = 40;
+  input.keys = 150;
+  input.dim = input.value_dim = 24;
+  input.options.causal = AttentionOptions::Causal::bottom_right;
+  FillNormal(random_, input);
+  AttentionCase<BFloat16> run(input);
+  RunAll(run);
+  const auto widen = [](const Array<BFloat16>& array, std::int64_t rows) {
+    return Array<float>::Of({1, array.Size() / rows / 24, rows, 24},
+                            AttentionCase<BFloat16>::Values(array));
+  };
+  Array<float> q = widen(run.direction.q, 40), k = widen(run.direction.k, 150);
+  Array<float> v = widen(run.direction.v, 150);
+  Tensor tangent_q = q, tangent_k = k, tangent_v = v;
+  const AttentionTangents tangents{.q = &tangent_q, .k = &tangent_k, .v = &tangent_v};
+  Array<BFloat16> out(run.out);
+  Array<float> lse(run.lse);
+  Tensor out_tangent = out, lse_tangent = lse;
+  attention_tangent(run.q, run.k, run.v, {}, run.out, run.lse, tangents, &out_tangent, &lse_tangent,
+                    input.options);
+  EXPECT_EQ(out, run.out_tangent);
+  EXPECT_EQ(lse, run.lse_tangent);
+  Array<float> of_q(q), of_k(k), of_v(v);
+  Tensor grad_q = of_q, grad_k = of_k, grad_v = of_v, grad_lse = run.grad_lse;
+  AttentionGradients wanted{.q = &grad_q, .k = &grad_k, .v = &grad_v};
+  attention_backward_tangent(run.grad_out, &grad_lse, run.q, run.k, run.v, {}, run.out, run.lse,
+                             tangents, out_tangent, lse_tangent, wanted, input.options);
+  const auto expect_rounded = [](const Array<float>& wide, const Array<BFloat16>& narrow) {
+    for (std::int64_t i = 0; i < wide.Size(); ++i) {
+      ASSERT_EQ(ToFloat(FromDouble<BFloat16>(wide.Get(i))), narrow.Get(i)) << i;
+    }
+  };
+  expect_rounded(of_q, run.grad_tangent.q);
+  expect_rounded(of_k, run.grad_tangent.k);
+  expect_rounded(of_v, run.grad_tangent.v);
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, AttentionOnEveryTarget, ::testing::ValuesIn(config().cpu_targets),
