@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <random>
 #include <string>
@@ -229,6 +231,68 @@ void CheckExcluded(std::mt19937& random, double value) {
 TEST_P(AttentionOnEveryTarget, NaNInPairsThatTakeNoPart) {
   CheckExcluded<float>(random_, kNaN);
   CheckExcluded<double>(random_, kNaN);
+}
+
+// Keys, values, biases, what they move by, and a row's query and gradients, where no pair takes
+// part.
+template <class T>
+void CheckUnseen(std::mt19937& random, double value) {
+  for (const int kind : {0, 1, 2, 3, 4}) {
+    AttentionInput input;
+    input.batch = 2;
+    input.queries = 70;
+    input.keys = 200;
+    input.dim = input.value_dim = 20;
+    Resize(input.bias, {1, 1, 70, 200});
+    if (kind == 0) {
+      input.options.causal = AttentionOptions::Causal::top_left;
+    } else if (kind == 1) {
+      input.options.window_left = input.options.window_right = 9;
+    } else if (kind == 2) {
+      input.lengths_q = {70, 33};
+      input.lengths_k = {100, 64};
+    } else if (kind == 3) {
+      Resize(input.mask, {1, 1, 1, 200});
+    }
+    FillNormal(random, input);
+    const auto spoil = [value](auto& array, std::int64_t begin, std::int64_t count) {
+      for (std::int64_t i = begin; i < begin + count; ++i) array.Set(i, value);
+    };
+    for (const std::size_t key : {150, 151, 199}) {
+      if (kind == 3) input.mask.values[key] = 0;
+      for (std::size_t i = 0; i < 70; ++i) {
+        input.bias.values[i * 200 + key] = kind == 4 ? -kInf : value;
+      }
+    }
+    AttentionCase<T> run(input);
+    for (const std::int64_t key : {150, 151, 199}) {
+      for (std::int64_t row = key; row < 400; row += 200) {
+        for (Array<T>* const array : {&run.k, &run.v, &run.direction.k, &run.direction.v}) {
+          spoil(*array, row * 20, 20);
+        }
+      }
+      for (std::int64_t i = 0; i < 70; ++i) spoil(run.direction.bias, i * 200 + key, 1);
+    }
+    if (kind == 2) {
+      for (Array<T>* const array : {&run.q, &run.grad_out, &run.direction.q}) {
+        spoil(*array, (70 + 66) * 20, 20);
+      }
+      spoil(run.grad_lse, 70 + 66, 1);
+    }
+    CheckAll(run);
+    for (const Array<T>* const array : {&run.out_tangent, &run.grad_q, &run.grad_tangent.q}) {
+      for (std::int64_t i = 0; i < array->Size(); ++i) ASSERT_TRUE(std::isfinite(array->Get(i)));
+    }
+    if (::testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST_P(AttentionOnEveryTarget, NothingOfExcludedPairsIsSeen) {
+  for (const double value : {kNaN, kInf, -kInf}) {
+    CheckUnseen<float>(random_, value);
+    CheckUnseen<double>(random_, value);
+  }
+  CheckUnseen<Half>(random_, kNaN);
 }
 
 TEST_P(AttentionOnEveryTarget, ConstantInputsDoNotDrift) {
