@@ -24,31 +24,37 @@ constexpr std::int64_t kLongestDot = 512;
 
 }  // namespace
 
+PanelBlocks CutPanels(const Problem& problem, std::int64_t elements, bool spread) {
+  PanelBlocks cut;
+  const std::int64_t heads = problem.batch * problem.kv_heads;
+  if (problem.batch * problem.heads == 0 || problem.queries == 0) return cut;
+  cut.head_panels = CeilDiv(problem.queries, kTileQueries);
+  cut.panels = cut.head_panels * problem.group;
+  const std::int64_t panel_bytes =
+      kTileQueries * (problem.is_double ? 8 : 4) * std::max<std::int64_t>(elements, 1);
+  std::int64_t most = std::clamp<std::int64_t>(kBlockBytes / panel_bytes, 1, kMostPanels);
+  if (spread && heads * CeilDiv(cut.panels, most) < kWantedTasks) {
+    most = std::min(most, kFewestPanels);
+  }
+  cut.blocks = CeilDiv(cut.panels, most);
+  cut.block_panels = CeilDiv(cut.panels, cut.blocks);
+  cut.blocks = CeilDiv(cut.panels, cut.block_panels);
+  return cut;
+}
+
 ForwardPlan MakeForwardPlan(const Problem& problem) {
   ForwardPlan plan;
-  const std::int64_t heads = problem.batch * problem.kv_heads;
-  if (problem.batch * problem.heads == 0 || problem.queries == 0) return plan;
   const std::int64_t bytes = problem.is_double ? 8 : 4;
-  plan.head_panels = CeilDiv(problem.queries, kTileQueries);
-  plan.panels = plan.head_panels * problem.group;
-
-  const std::int64_t panel_bytes =
-      kTileQueries * bytes * std::max<std::int64_t>(problem.dim + problem.value_dim, 1);
   const auto is_plain = [&](const View<4>& array, std::int64_t dim) {
     return array.strides[3] == 1 && dim % (64 / bytes) == 0;
   };
   plan.in_place = problem.queries <= kFewQueries && problem.dim <= kLongestDot &&
                   is_plain(problem.k, problem.dim) && is_plain(problem.v, problem.value_dim);
+  static_cast<PanelBlocks&>(plan) =
+      CutPanels(problem, problem.dim + problem.value_dim, !plan.in_place);
+  if (plan.blocks == 0) return plan;
 
-  std::int64_t most = std::clamp<std::int64_t>(kBlockBytes / panel_bytes, 1, kMostPanels);
-  if (!plan.in_place && heads * CeilDiv(plan.panels, most) < kWantedTasks) {
-    most = std::min(most, kFewestPanels);
-  }
-  plan.blocks = CeilDiv(plan.panels, most);
-  plan.block_panels = CeilDiv(plan.panels, plan.blocks);
-  plan.blocks = CeilDiv(plan.panels, plan.block_panels);
-
-  const std::int64_t whole = heads * plan.blocks;
+  const std::int64_t whole = problem.batch * problem.kv_heads * plan.blocks;
   if (whole < kWantedTasks) {
     plan.parts = std::clamp<std::int64_t>(problem.keys / kFewestKeys, 1, kWantedTasks / whole);
   }

@@ -8,7 +8,6 @@
 #include "attention/score.hpp"
 #include "attention/score_tangent.hpp"
 #include "attention/tangent_kernels.hpp"
-#include "attention/tile.hpp"
 #include "core/buffer.hpp"
 #include "core/dtype.hpp"
 #include "core/parallel.hpp"
@@ -16,29 +15,11 @@
 namespace logsum::attend {
 namespace {
 
-constexpr std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 TangentPlan MakeTangentPlan(const Problem& problem, const ResultTangents& results) {
-  // What all panels of a block keep, queries as columns and sums of rows, is in the second-level
-  // cache beside a tile of keys and values.
-  constexpr std::int64_t kMostPanels = 16, kBlockBytes = 512 << 10;
-  // Tasks that keep many threads busy when some of them take longer; fewer panels would wait for
-  // keys to be staged.
-  constexpr std::int64_t kWantedTasks = 32, kFewestPanels = 4;
   TangentPlan plan;
-  const std::int64_t heads = problem.batch * problem.kv_heads;
-  if (problem.batch * problem.heads == 0 || problem.queries == 0) return plan;
-  plan.head_panels = CeilDiv(problem.queries, std::int64_t{kTileQueries});
-  plan.panels = plan.head_panels * problem.group;
-  const std::int64_t bytes = problem.is_double ? 8 : 4;
-  const std::int64_t panel_bytes =
-      kTileQueries * bytes * std::max<std::int64_t>(2 * problem.dim + 3 * problem.value_dim, 1);
-  std::int64_t most = std::clamp<std::int64_t>(kBlockBytes / panel_bytes, 1, kMostPanels);
-  if (heads * CeilDiv(plan.panels, most) < kWantedTasks) most = std::min(most, kFewestPanels);
-  plan.blocks = CeilDiv(plan.panels, most);
-  plan.block_panels = CeilDiv(plan.panels, plan.blocks);
-  plan.blocks = CeilDiv(plan.panels, plan.block_panels);
-  plan.tasks = heads * plan.blocks;
+  static_cast<PanelBlocks&>(plan) =
+      CutPanels(problem, 2 * problem.dim + 3 * problem.value_dim, true);
+  plan.tasks = problem.batch * problem.kv_heads * plan.blocks;
   plan.sums_out = results.out && SizeOf(problem.out.dtype) == 2;
   return plan;
 }

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "attention/plan.hpp"
 #include "attention/problem.hpp"
 #include "attention/tangent.hpp"
 
@@ -11,14 +12,8 @@ namespace logsum::attend {
 
 class ScoreTangent;
 
-// How forward mode is cut into tasks: by shapes alone. A task takes a block of panels of the query
-// heads that share a key head, so that what it stages of keys and values serves all of them.
-struct TangentPlan {
-  std::int64_t head_panels = 0;   // of one query head
-  std::int64_t panels = 0;        // of all query heads that share a key head
-  std::int64_t block_panels = 0;  // of a task
-  std::int64_t blocks = 0;        // for each key head
-  std::int64_t tasks = 0;
+struct TangentPlan : PanelBlocks {
+  std::int64_t tasks = 0;  // a block of panels each
   // Whether out is summed again: a half type has rounded the one there is.
   bool sums_out = false;
 };
