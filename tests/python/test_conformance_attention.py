@@ -1,8 +1,4 @@
-"""Attention under the conformance suite: plain, with what joins the scores, masked, with a formula.
-
-Second derivatives and forward mode, which there are not yet, are refused, and that is what their
-checks make sure of here.
-"""
+"""Attention under the conformance suite: plain, with biases and sinks, masked, with a formula."""
 
 from __future__ import annotations
 
@@ -10,17 +6,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import pytest
 
 import attention_oracle as oracle
 import logsum
 import tolerances
 from conformance import Conformance, Kind, Monoid, Sample, State, filled, normal
-from conformance.derivative import cotangents_for, differentiate, leaves
+from conformance.derivative import leaves
 from conformance.report import check
 from conformance.sample import Doubles, torch
-
-REFUSED = "is not implemented"
 
 
 def qkv(
@@ -66,7 +59,6 @@ class Attention(Conformance):
     wide = (1,)
     accuracy = (tolerances.MEAN, tolerances.FORMULA_LOG_SUM)
     gradient_tolerance = tolerances.ATTENTION_GRADIENT
-    underivable = ("logsum::attention_backward",)
     # Of the arguments, and of those that gradients flow to.
     names: ClassVar[tuple[str, ...]] = ()
     smooth_names: ClassVar[tuple[str, ...]] = ("q", "k", "v")
@@ -104,53 +96,23 @@ class Attention(Conformance):
 
     @check(hook="differentiables", dtypes=("float64",))
     def test_gradcheck(self, sample: Sample, kind: Kind) -> None:
-        """Finite differences agree with reverse mode, batched too."""
+        """Finite differences agree, in reverse, forward and batched mode."""
         function, inputs = self.of_differentiable(leaves(self, kind.arrays(sample)), sample)
 
         def finite(*x: Any) -> State:  # differences of -inf, the lse of no keys, are NaN
             return tuple(out.nan_to_num(neginf=0.0) for out in function(*x))
 
-        torch.autograd.gradcheck(finite, inputs, check_batched_grad=True, check_undefined_grad=True)
-
-    @check(hook="first_samples", dtypes=("float64",))
-    def test_gradgradcheck(self, sample: Sample, kind: Kind) -> None:
-        """A second derivative is refused."""
-        arguments = leaves(self, kind.arrays(sample))
-        outputs = self.smooth_outputs(arguments, sample)
-        first = differentiate(self, outputs, arguments, cotangents_for(outputs), create_graph=True)
-        with pytest.raises(RuntimeError, match=REFUSED):
-            differentiate(self, first, arguments, cotangents_for(first))
-
-    @check(hook="first_samples", dtypes=("float64",))
-    def test_func_forward(self, sample: Sample, kind: Kind) -> None:
-        """Forward mode is refused."""
-        function, inputs = self.of_differentiable(kind.arrays(sample), sample)
-        with pytest.raises(RuntimeError, match=REFUSED):
-            torch.func.jvp(function, tuple(inputs), tuple(inputs))
-
-    test_func_nested = test_func_forward
+        torch.autograd.gradcheck(
+            finite,
+            inputs,
+            check_forward_ad=True,
+            check_batched_grad=True,
+            check_batched_forward_grad=True,
+            check_undefined_grad=True,
+        )
 
     # Every set of five arrays is mapped, along every axis: one sample is enough.
     test_vmap = check(hook="first_samples", dtypes=("float64",))(Conformance.test_vmap.__wrapped__)
-
-    @check(hook="differentiables", dtypes=("float64",))
-    def test_vmap_derivatives(self, sample: Sample, kind: Kind) -> None:
-        """vmap of grad, and grad of vmap, are loops."""
-        function, inputs = self.of_differentiable(kind.arrays(sample), sample)
-        places = tuple(range(len(inputs)))
-        batch = [torch.stack([x, x * 0.5 - 1]) for x in inputs]
-
-        def scalar(*x: Any) -> Any:
-            return sum(out.square().sum() for out in function(*x))
-
-        gradient = torch.func.grad(scalar, argnums=places)
-        loop = [gradient(*(x[k] for x in batch)) for k in range(2)]
-        wants = [torch.stack(both) for both in zip(*loop, strict=True)]
-        mapped = torch.func.vmap(gradient)(*batch)
-        total = torch.func.grad(lambda *x: torch.func.vmap(scalar)(*x).sum(), argnums=places)
-        for got in (mapped, total(*batch)):
-            for want, have in zip(wants, got, strict=True):
-                torch.testing.assert_close(have, want, rtol=1e-10, atol=1e-12)
 
 
 class TestAttention(Attention):
@@ -231,8 +193,6 @@ class TestAttentionOfBiases(Attention):
 
     def specials(self) -> list[Sample]:
         return self.samples()[:2]
-
-    test_special_forward = test_special_double_backward = Attention.test_func_forward
 
     def larges(self) -> list[Sample]:
         arrays = (*qkv(2, (2, 1), (140, 260), (20, 20)), normal(2, 140, 260), normal(2))

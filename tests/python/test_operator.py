@@ -252,6 +252,8 @@ def test_every_operator_is_registered() -> None:
     assert names == {
         "attention",
         "attention_backward",
+        "attention_backward_tangent",
+        "attention_tangent",
         "backward_scores",
         "ctc_align",
         "ctc_decode",

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from logsum import _core
 from logsum._arguments import type_error, value_error
-from logsum._attention import core_options
 from logsum._attention_arguments import NAME, Options, check_shapes
+from logsum.torch._attention_derivatives import along, gradients
+from logsum.torch._attention_point import OPERANDS_SCHEMA, OPTIONS_SCHEMA, AttentionOperator
 from logsum.torch._integers import as_integers
-from logsum.torch._listed import ListedOperator
 from logsum.torch._operator import Arguments, Gradients, Kept
 from logsum.torch._sum import lse_dtype
 from logsum.torch._tensors import (
@@ -22,31 +22,16 @@ from logsum.torch._tensors import (
     as_floating,
     as_mask,
     check_tensor,
-    optional_view,
     view,
 )
 
-_OPERANDS = 8  # q, k, v, mask, bias, sinks, lengths_q, lengths_k
-_OPTIONS = len(Options._fields)
-_OPERANDS_SCHEMA = (
-    "Tensor q, Tensor k, Tensor v, Tensor? mask, Tensor? bias, Tensor? sinks, "
-    "Tensor? lengths_q, Tensor? lengths_k"
-)
-_OPTIONS_SCHEMA = (
-    "int causal, int window_left, int window_right, float scale, float softcap, str score, "
-    "str score_names"
-)
-# Of the operands, what a gradient flows to: q, k, v, bias, sinks.
-_SMOOTH = (0, 1, 2, 4, 5)
 
-
-class _Attention(ListedOperator):
+class _Attention(AttentionOperator):
     """(out, lse) of operands, options, and the arrays of the score formula."""
 
     schema = (
-        f"attention({_OPERANDS_SCHEMA}, {_OPTIONS_SCHEMA}, Tensor[] score_args) -> (Tensor, Tensor)"
+        f"attention({OPERANDS_SCHEMA}, {OPTIONS_SCHEMA}, Tensor[] score_args) -> (Tensor, Tensor)"
     )
-    fixed = _OPERANDS + _OPTIONS
     kept = (0, 1)
 
     def allocate(self, q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
@@ -58,170 +43,24 @@ class _Attention(ListedOperator):
         return out, q.new_empty((batch, heads, rows), dtype=lse_dtype(q.dtype))
 
     def compute(self, outputs: tuple[Tensor, Tensor], *arguments: Any) -> None:
-        operands, options, score_args = _parted(arguments)
-        given: tuple[Any, ...] = (
-            *map(optional_view, operands),
-            [view(x) for x in score_args],
-            *map(view, outputs),
-            *core_options(options),
-        )
-        _core.attention(*given)
+        point = self.point(arguments)
+        _core.attention(*point.core_arrays(), *map(view, outputs), *point.core_options())
 
     def vjp(
         self, arguments: Arguments, kept: Kept, grads: Gradients, needed: Sequence[bool]
     ) -> Gradients:
-        operands, options, score_args = _parted(arguments)
-        out, lse = kept
-        grad_out, grad_lse = grads
-        if grad_out is None:
-            grad_out = torch.zeros((), dtype=out.dtype, device=out.device).expand(out.shape)
-        smooth = [*_SMOOTH, *range(self.fixed, len(arguments))]
-        wanted = [k for k in smooth if needed[k] and arguments[k].is_floating_point()]
-        places = [k if k < _OPERANDS else k - _OPTIONS for k in wanted]
-        gradients = attention_backward(
-            grad_out, grad_lse, *operands, out, lse, *options, _bits(places), *score_args
-        )
-        found: list[Tensor | None] = [None] * len(arguments)
-        for k, gradient in zip(wanted, gradients, strict=True):
-            found[k] = gradient
-        return tuple(found)
+        point = self.point(arguments)._replace(results=kept)
+        found = gradients(point, grads, self.needed_sources(needed, arguments))
+        return tuple(self.in_places(arguments, found))
 
     def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> Gradients:
-        raise RuntimeError(f"{NAME}: forward mode is not implemented, reverse mode is")
-
-    def _map(self, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        if info.batch_size > 0 and _joins_batch(arguments, in_dims, 0):
-            joined = _joined(arguments, in_dims, info.batch_size, 0)
-            outputs = self(*joined)
-            return tuple(x.unflatten(0, (info.batch_size, -1)) for x in outputs), (0, 0)
-        return _looped(self, info.batch_size, in_dims, arguments)
-
-
-class _AttentionBackward(ListedOperator):
-    """The gradients that the bits of `wanted` ask for, of operands and then of score arrays."""
-
-    schema = (
-        f"attention_backward(Tensor grad_out, Tensor? grad_lse, {_OPERANDS_SCHEMA}, Tensor out, "
-        f"Tensor lse, {_OPTIONS_SCHEMA}, int wanted, Tensor[] score_args) -> Tensor[]"
-    )
-    fixed = 2 + _OPERANDS + 2 + _OPTIONS + 1
-    returns_list = True
-
-    def allocate(self, *arguments: Any) -> tuple[Tensor, ...]:
-        sources = (*arguments[2 : 2 + _OPERANDS], *arguments[self.fixed :])
-        wanted = arguments[self.fixed - 1]
-        return tuple(torch.empty_like(x) for k, x in enumerate(sources) if wanted >> k & 1)
-
-    def compute(self, outputs: tuple[Tensor, ...], *arguments: Any) -> None:
-        grad_out, grad_lse = arguments[:2]
-        *rest, wanted = arguments[2 : self.fixed]
-        operands, (out, lse) = rest[:_OPERANDS], rest[_OPERANDS : _OPERANDS + 2]
-        options = Options(*rest[_OPERANDS + 2 :])
-        score_args = arguments[self.fixed :]
-        found = iter(outputs)
-        slots = [
-            view(next(found)) if wanted >> k & 1 else None
-            for k in range(_OPERANDS + len(score_args))
-        ]
-        given: tuple[Any, ...] = (
-            view(grad_out),
-            optional_view(grad_lse),
-            *map(optional_view, operands),
-            [view(x) for x in score_args],
-            view(out),
-            view(lse),
-            *(slots[k] for k in _SMOOTH),
-            slots[_OPERANDS:],
-            *core_options(options),
-        )
-        _core.attention_backward(*given)
-
-    def vjp(
-        self, arguments: Arguments, kept: Kept, grads: Gradients, needed: Sequence[bool]
-    ) -> Gradients:
-        raise RuntimeError(f"{NAME}: the second derivative is not implemented, the first is")
-
-    def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> Gradients:
-        raise RuntimeError(f"{NAME}: the second derivative is not implemented, the first is")
-
-    def _map(self, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        # A gradient of what the entries share is theirs, not the sum over them.
-        alone = info.batch_size > 0 and arguments[self.fixed - 1] < 1 << _SMOOTH[3]
-        if alone and _joins_batch(arguments, in_dims, 2):
-            joined = _joined(arguments, in_dims, info.batch_size, 2)
-            found = tuple(x.unflatten(0, (info.batch_size, -1)) for x in self(*joined))
-            return found, (0,) * len(found)
-        return _looped(self, info.batch_size, in_dims, arguments)
-
-
-def _parted(arguments: Arguments) -> tuple[Arguments, Options, Arguments]:
-    """Operands, options, and the arrays of the formula."""
-    last = _OPERANDS + _OPTIONS
-    return arguments[:_OPERANDS], Options(*arguments[_OPERANDS:last]), arguments[last:]
-
-
-def _bits(places: Sequence[int]) -> int:
-    return sum(1 << k for k in places)
-
-
-# ---- vmap ----------------------------------------------------------------------------------
-
-
-def _joins_batch(arguments: Arguments, in_dims: Sequence[int | None], first: int) -> bool:
-    """Whether a mapped axis may join that of the batch.
-
-    A formula may speak of the entry of the batch, and sinks have none of theirs.
-    """
-    has_score = any(isinstance(x, str) and x for x in arguments)
-    return not has_score and in_dims[first + 5] is None
-
-
-def _joined(
-    arguments: Arguments, in_dims: Sequence[int | None], size: int, first: int
-) -> list[Any]:
-    """The arguments with the mapped axis merged into the batch's; what broadcasts stays so.
-
-    `first` is where the operands begin.
-    """
-    q, q_dim = arguments[first], in_dims[first]
-    batch = q.shape[0] if q_dim is None else q.movedim(q_dim, 0).shape[1]
-    found = list(arguments)
-    for place, (x, dim) in enumerate(zip(arguments, in_dims, strict=True)):
-        if not isinstance(x, Tensor) or place == first + 5:
-            continue
-        mapped = x if dim is None else x.movedim(dim, 0)
-        if place in (first + 3, first + 4):  # a mask or bias
-            axes = 4 + (dim is not None) - mapped.ndim
-            mapped = mapped[(*(slice(None),) * (dim is not None), *(None,) * axes)]
-            if dim is None and mapped.shape[0] == 1:
-                found[place] = mapped
-                continue
-        if dim is None:
-            mapped = mapped.expand(size, *mapped.shape)
-        found[place] = mapped.expand(size, batch, *mapped.shape[2:]).flatten(0, 1)
-    return found
-
-
-def _looped(
-    operator: ListedOperator, size: int, in_dims: Sequence[int | None], arguments: Arguments
-) -> tuple[Any, Any]:
-    def entry(k: int) -> tuple[Tensor, ...]:
-        pairs = zip(arguments, in_dims, strict=True)
-        return tuple(operator(*(x if dim is None else x.select(dim, k) for x, dim in pairs)))
-
-    if size == 0:  # an entry of zeros tells the shapes
-        arguments = tuple(
-            x if dim is None else x.new_zeros((*x.shape[:dim], 1, *x.shape[dim + 1 :]))
-            for x, dim in zip(arguments, in_dims, strict=True)
-        )
-        outputs = tuple(x.new_empty((0, *x.shape)) for x in entry(0))
-    else:
-        outputs = tuple(map(torch.stack, zip(*map(entry, range(size)), strict=True)))
-    return outputs, (0,) * len(outputs)
+        direction = self.of_sources(tangents, arguments)
+        if not direction:
+            return tuple(map(torch.zeros_like, kept))
+        return along(self.point(arguments)._replace(results=kept), direction)
 
 
 attention_operator = _Attention()
-attention_backward = _AttentionBackward()
 
 
 # ---- the face ------------------------------------------------------------------------------

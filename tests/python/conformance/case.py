@@ -77,8 +77,6 @@ class Case:
     indices: ClassVar[tuple[int, ...]] = ()
     # torch.library namespace of the operators behind a compiled call.
     namespace: ClassVar[str] = "logsum"
-    # Of these operators, the names of those that have no gradient yet.
-    underivable: ClassVar[tuple[str, ...]] = ()
     monoid: ClassVar[Monoid | None] = None
 
     def call(self, *arguments: Any, **options: Any) -> Any:
