@@ -116,7 +116,8 @@ def attend(
         capped = raw if softcap is None else softcap * np.tanh(raw / softcap)
         s = capped
         if score is not None:
-            s = FORMULAS[score].value(capped, *_given(score, score_args, s.shape))
+            at, arrays = indexed(score, score_args, s.shape)
+            s = FORMULAS[score].value(capped, at, **arrays)
         s = np.broadcast_to(s, part.shape)
         excluded = ~part | (s == -np.inf)
         if bias is not None:
@@ -159,10 +160,10 @@ def attention_gradient(
             gradients["bias"] = folded(d_s, np.shape(options["bias"]))
         d_raw = d_s
         if (score := options.get("score")) is not None:
-            at, arrays = _given(score, options.get("score_args"), d_s.shape, named=True)
+            at, arrays = indexed(score, options.get("score_args"), d_s.shape)
             for name, (letters, by) in FORMULAS[score].by_arrays.items():
                 terms = np.where(away, 0, d_s * by(found.capped, at, **arrays))
-                gradients[name] = _by_letters(terms, letters)
+                gradients[name] = by_letters(terms, letters)
             d_raw = d_s * FORMULAS[score].by_score(found.capped, at, **arrays)
         if (cap := options.get("softcap")) is not None:
             d_raw = d_raw * (1 - (found.capped / cap) ** 2)
@@ -194,9 +195,9 @@ def gradient_sizes(
     if options.get("bias") is not None:
         sizes["bias"] = folded(d_s, np.shape(options["bias"]))
     if (score := options.get("score")) is not None:
-        at, arrays = _given(score, options.get("score_args"), d_s.shape, named=True)
+        at, arrays = indexed(score, options.get("score_args"), d_s.shape)
         for name, (letters, by) in FORMULAS[score].by_arrays.items():
-            sizes[name] = _by_letters(d_s * abs(by(found.capped, at, **arrays)), letters)
+            sizes[name] = by_letters(d_s * abs(by(found.capped, at, **arrays)), letters)
     return {name: float(x.max(initial=0)) for name, x in sizes.items()}
 
 
@@ -219,10 +220,10 @@ def _scale(scale: float | None, size: int) -> Any:
     return 1 / np.sqrt(np.longdouble(size)) if size else np.longdouble(1)
 
 
-def _given(
-    score: str, arrays: Mapping[str, Any] | None, shape: tuple[int, ...], *, named: bool = False
-) -> Any:
-    """The indices, and the arrays with an axis for each of b, h, i and j."""
+def indexed(
+    score: str, arrays: Mapping[str, Any] | None, shape: tuple[int, ...]
+) -> tuple[Indices, dict[str, Wide]]:
+    """Return the indices, and the arrays with an axis for each of b, h, i and j."""
     at = dict(zip("bhij", np.ogrid[tuple(slice(n) for n in shape)], strict=True))
     letters = {name: axes for name, (axes, _) in FORMULAS[score].by_arrays.items()}
     found = {
@@ -231,10 +232,11 @@ def _given(
         ]
         for name, x in (arrays or {}).items()
     }
-    return (at, found) if named else (at, *(found[name] for name in letters))
+    return at, found
 
 
-def _by_letters(terms: Wide, letters: str) -> Wide:
+def by_letters(terms: Wide, letters: str) -> Wide:
+    """Return the sum over the axes that an array of a formula does not have."""
     axes = tuple(axis for axis, letter in enumerate("bhij") if letter not in letters)
     return np.asarray(terms.sum(axes))
 
