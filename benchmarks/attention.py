@@ -94,6 +94,11 @@ def cases(*, quick: bool = False) -> list[Case]:
         chosen.append(
             case(f"bias-{dim}", title, work.biased_work, shape, {2: least}, headline=headline)
         )
+    shape = square(1, 2048, 64)
+    chosen += [
+        case("double-backward", "double backward", work.double_backward, shape, None),
+        case("forward-mode", "forward mode", work.forward_mode, shape, None),
+    ]
     title = "forward and backward"
     chosen.append(case("unequal", title, work.unequal, (8, 1024, 1024, 64, 128), 1.6))
     banded = {"terms": work.window(256)}
@@ -161,7 +166,7 @@ def floors(*, quick: bool = False) -> list[dict[str, Any]]:
         return []
     judged = _memory(4096 if quick else 65_536) + _bias_memory(2048 if quick else 4096)
     if not quick:
-        judged += [_shared_bias(), *_of_peak()]
+        judged += [*_double_memory(), _shared_bias(), *_of_peak()]
     return judged
 
 
@@ -201,6 +206,29 @@ def _bias_memory(length: int) -> list[dict[str, Any]]:
     grown = _grown([*(x.requires_grad_() for x in qkv), bias], bias=bias)
     what = f"megabytes a thread beside those and the bias's gradient, {sizes}"
     return [] if grown is None else [_judged_megabytes(what, grown)]
+
+
+def _double_memory() -> list[dict[str, Any]]:
+    """Judge double backward: one long head, and a shorter one beside torch, which stores scores."""
+
+    def grown(function: Callable[..., Any], length: int) -> int | None:
+        sizes = Sizes(1, length, length, 64, 64)
+        leaves = [x.requires_grad_() for x in work.tensors(rng, sizes, "float32")]
+        incoming = torch.ones(()).expand(leaves[2].shape)
+        return peak_growth(lambda: work.doubled(function, leaves, incoming))
+
+    rng = np.random.default_rng(36)
+    with use_threads(_THREADS):
+        grown(work.ours, 200)  # pages code in and starts threads
+        long = grown(work.ours, 8192)
+        short, dense = (grown(f, 2048) for f in (work.ours, work.mathematical))
+    if long is None or not short or dense is None:
+        return []
+    # Gradients, what they are the gradients of, and out and lse with how these move.
+    given = 4 * 8192 * (2 * 3 * 64 + 2 * 65)
+    what = "megabytes a thread beside all gradients, out and lse, double backward, H1 N 8192 D 64"
+    gained = "torch's peak of memory over ours, double backward, H1 N 2048 D 64"
+    return [_judged_megabytes(what, long - given), judge(gained, dense / short, at_least=8)]
 
 
 def _judged_megabytes(what: str, size: int) -> dict[str, Any]:

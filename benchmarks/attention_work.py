@@ -195,3 +195,48 @@ def unequal(rng: np.random.Generator, threads: int, *, sizes: Sizes) -> Work:
     reference = peers.to_float64(call(theirs, wide))
     calls = {peers.OURS: lambda: call(ours, leaves), "torch": lambda: call(theirs, leaves)}
     return Work(calls, reference, _allowed(reference, "float32"), _elements(sizes))
+
+
+def mathematical(q: Any, k: Any, v: Any, options: Mapping[str, Any]) -> Any:
+    """Attend by torch's plain operations, the only way in which its attention bends."""
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        return theirs(q, k, v, options)
+
+
+def doubled(function: Callable[..., Any], leaves: list[Any], incoming: Any) -> Any:
+    """Return the gradient of q of the sum of all gradients, from nothing on."""
+    out = function(*leaves, {})
+    first = torch.autograd.grad(out, leaves, incoming, create_graph=True)
+    ones = [torch.ones((), dtype=x.dtype).expand(x.shape) for x in first]
+    return torch.autograd.grad(first, leaves, ones)[0]
+
+
+def double_backward(rng: np.random.Generator, threads: int, *, sizes: Sizes) -> Work:
+    """Values, gradients of q, k and v, and gradients of these; compared is that of q."""
+    qkv = tensors(rng, sizes, "float32")
+    incoming = rng.standard_normal((1, sizes.heads, sizes.rows, sizes.value_dim), np.float32)
+
+    def call(function: Callable[..., Any], inputs: list[Any]) -> Callable[[], Any]:
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        grad = torch.from_numpy(incoming).to(leaves[0].dtype)
+        return lambda: doubled(function, leaves, grad)
+
+    reference = peers.to_float64(call(mathematical, [x.double() for x in qkv])())
+    calls = {peers.OURS: call(ours, qkv), "torch": call(mathematical, qkv)}
+    return Work(calls, reference, _allowed(reference, "float32"), _elements(sizes))
+
+
+def forward_mode(rng: np.random.Generator, threads: int, *, sizes: Sizes) -> Work:
+    """Values, and how they move along a direction of q, k and v."""
+    qkv, direction = (tensors(rng, sizes, "float32") for _ in range(2))
+
+    def call(function: Callable[..., Any], dtype: Any) -> Callable[[], Any]:
+        points, along = (tuple(x.to(dtype) for x in given) for given in (qkv, direction))
+        return lambda: torch.func.jvp(lambda *x: function(*x, {}), points, along)[1]
+
+    reference = peers.to_float64(call(mathematical, torch.float64)())
+    calls = {
+        peers.OURS: call(ours, torch.float32),
+        "torch": call(mathematical, torch.float32),
+    }
+    return Work(calls, reference, _allowed(reference, "float32"), _elements(sizes))

@@ -32,8 +32,8 @@ _NOTES = {
     "reduce": "Shapes are M x N. torch stores all M N values; pykeops' time is that of its "
     "compiled code, without the compiler's. ",
     "attention": "float32 unless said otherwise, a batch of one. torch is its "
-    "`scaled_dot_product_attention`, with a dense mask for the window; `one read` reads keys and "
-    "values once. ",
+    "`scaled_dot_product_attention`, with a dense mask for the window, and in plain operations "
+    "(its math path) for double backward and forward mode; `one read` reads keys and values once. ",
 }
 
 Results = Mapping[str, Any]
