@@ -9,6 +9,17 @@ target_compile_options(logsum_flags INTERFACE
   -Wall -Wextra -Wpedantic $<$<BOOL:${LOGSUM_WERROR}>:-Werror>
   -fno-math-errno -ffp-contract=off)
 
+if(LOGSUM_ONLY_TARGET)
+  # Highway's bits of the targets that core/highway.hpp selects.
+  set(bit_SSE4 11)
+  set(bit_AVX2 9)
+  set(bit_AVX3 8)
+  if(NOT DEFINED bit_${LOGSUM_ONLY_TARGET})
+    message(FATAL_ERROR "LOGSUM_ONLY_TARGET is SSE4, AVX2 or AVX3, not '${LOGSUM_ONLY_TARGET}'")
+  endif()
+  target_compile_definitions(logsum_flags INTERFACE LOGSUM_X86_TARGET=${bit_${LOGSUM_ONLY_TARGET}})
+endif()
+
 if(LOGSUM_SANITIZE)
   set(sanitize -fsanitize=${LOGSUM_SANITIZE} -fno-omit-frame-pointer)
   if(LOGSUM_SANITIZE MATCHES "undefined")

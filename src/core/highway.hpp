@@ -13,9 +13,14 @@
 #endif
 
 #if defined(__x86_64__) || defined(_M_X64)
+#if defined(LOGSUM_X86_TARGET)  // by the option LOGSUM_ONLY_TARGET: one of the three
+#define LOGSUM_X86_TARGETS (1LL << LOGSUM_X86_TARGET)
+#define HWY_BASELINE_TARGETS LOGSUM_X86_TARGETS
+#else
 #define LOGSUM_X86_TARGETS ((1LL << 8) | (1LL << 9) | (1LL << 11))  // AVX3, AVX2, SSE4
-#define HWY_DISABLED_TARGETS (0x7FFFLL & ~LOGSUM_X86_TARGETS)
 #define HWY_BASELINE_TARGETS (1LL << 11)  // SSE4, by function attributes: no compiler flag needed
+#endif
+#define HWY_DISABLED_TARGETS (0x7FFFLL & ~LOGSUM_X86_TARGETS)
 #elif defined(__aarch64__)
 // NEON only: our kernels keep vectors in small structs, which SVE's sizeless types do not allow.
 #define HWY_DISABLED_TARGETS 0x0FFF8000LL  // bits 15 to 27
