@@ -86,6 +86,12 @@ def test_page_on_attention() -> None:
     assert rows.abs().max() < 1e-5 * names["dbias"].abs().sum(dim=-1).max()
     assert 0 < names["spent"].min() < names["spent"].max() < 1
     assert names["y"].shape == names["x"].shape
+    gradient = torch.func.grad(names["energy"])
+    torch.testing.assert_close(names["slope"], (gradient(names["k"]) * names["u"]).sum())
+    step = 1e-4 * names["u"]
+    ends = gradient(names["k"] + step), gradient(names["k"] - step)
+    torch.testing.assert_close(names["bent"], (ends[0] - ends[1]) / 2e-4, rtol=1e-5, atol=1e-6)
+    assert names["points"].grad.isfinite().all()
 
 
 def test_attention_program(capsys: pytest.CaptureFixture[str]) -> None:

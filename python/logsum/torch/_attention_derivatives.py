@@ -35,6 +35,7 @@ from logsum.torch._attention_point import (
     bits,
     present,
 )
+from logsum.torch._large import empty_like
 from logsum.torch._operator import Arguments, Gradients, Kept, is_direct
 from logsum.torch._tensors import optional_view, view
 
@@ -257,7 +258,7 @@ def _third() -> RuntimeError:
 
 def _empty_gradients(operator: AttentionOperator, arguments: Arguments) -> tuple[Tensor, ...]:
     sources = operator.point(arguments).sources
-    return tuple(torch.empty_like(sources[slot]) for slot in operator.slots("wanted", arguments))
+    return tuple(empty_like(sources[slot]) for slot in operator.slots("wanted", arguments))
 
 
 def _by_slot(slots: Sequence[int], values: Sequence[Tensor]) -> BySlot:
