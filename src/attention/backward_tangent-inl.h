@@ -30,6 +30,7 @@
 #include "attention/score_gradient.hpp"
 #include "attention/score_tangent.hpp"
 #include "attention/scores-inl.h"
+#include "attention/tangent_bias-inl.h"
 #include "gemm/product-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -125,10 +126,7 @@ class TangentTile {
     if (problem_.score != nullptr) {
       cell_.direction->score->Push(place, memory_.before, scores, memory_.score_scratch);
     }
-    if (moves_.bias) {
-      SpreadBias(moves_.bias, place, memory_.transposed);
-      AddTile(place.keys, memory_.transposed, scores);
-    }
+    if (moves_.bias) AddBiasTangent(moves_.bias, place, memory_.transposed, scores);
   }
 
   // dO v and its tangents.

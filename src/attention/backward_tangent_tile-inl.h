@@ -26,15 +26,6 @@ struct TileRows {
   const Real *lse, *share, *delta, *lse_tangent, *delta_tangent;
 };
 
-template <class Real>
-HWY_NOINLINE void AddTile(int keys, const Real* HWY_RESTRICT more, Real* HWY_RESTRICT tile) {
-  const hn::ScalableTag<Real> d;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  for (int at = 0; at < keys * kTileQueries; at += lanes) {
-    hn::Store(hn::Add(hn::Load(d, tile + at), hn::Load(d, more + at)), d, tile + at);
-  }
-}
-
 // scores become the tangents of p; grads, which hold dO v, the gradients of scores; grad_tangents,
 // which hold the tangents of dO v, those of the gradients. A pair of p = 0 has none of them,
 // whatever the rest is. offsets, which may be null, are the scores'. kGrads: whether there are

@@ -28,6 +28,7 @@
 #include "attention/scores-inl.h"
 #include "attention/special-inl.h"
 #include "attention/stage-inl.h"
+#include "attention/tangent_bias-inl.h"
 #include "attention/tangent_finish-inl.h"
 #include "attention/tangent_kernels.hpp"
 #include "attention/tangent_memory-inl.h"
@@ -183,10 +184,7 @@ class TangentBlock {
     if (problem_.score != nullptr) {
       EvaluateScore(problem_, place, memory_.scores, memory_.formula);
     }
-    if (tangents_.bias) {
-      SpreadBias(tangents_.bias, place, memory_.bias);
-      AddTile(memory_.bias, place.keys, memory_.moves);
-    }
+    if (tangents_.bias) AddBiasTangent(tangents_.bias, place, memory_.bias, memory_.moves);
   }
 
   void AddValues(std::int64_t p, const TilePlace& place) {
@@ -224,7 +222,7 @@ class TangentBlock {
   const TangentTask<Real>& task_;
   const Problem& problem_;
   const Tangents& tangents_;
-  TangentMemory<Real> memory_;
+  TangentBlockMemory<Real> memory_;
   const std::int64_t kv_, first_panel_, panels_;
   const bool moves_scores_;
   std::int64_t tile_ = 0;  // its first key
@@ -239,7 +237,7 @@ void RunTangentBlock(const TangentTask<Real>& task) {
 template <class Real>
 std::int64_t TangentBytes(const Problem& problem, const TangentPlan& plan,
                           std::int64_t score_elements) {
-  return TangentMemory<Real>(problem, plan, score_elements, Carve(nullptr)).bytes;
+  return TangentBlockMemory<Real>(problem, plan, score_elements, Carve(nullptr)).bytes;
 }
 
 }  // namespace logsum::attend::HWY_NAMESPACE

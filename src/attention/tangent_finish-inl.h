@@ -39,7 +39,7 @@ HWY_INLINE void ReadLse(const Problem& problem, const PanelPlace& place, Tangent
 // Of panel p of a block.
 template <class Real>
 void FinishPanel(const TangentTask<Real>& task, const PanelPlace& place, std::int64_t p,
-                 const TangentMemory<Real>& memory) {
+                 const TangentBlockMemory<Real>& memory) {
   const Problem& problem = task.problem;
   const ResultTangents& results = task.results;
   const TangentRows<Real>& rows = memory.rows[p];

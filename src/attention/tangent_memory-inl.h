@@ -69,7 +69,7 @@ class ValueSums {
 };
 
 template <class Real>
-struct TangentMemory {
+struct TangentBlockMemory {
   std::int64_t stride, value_stride;  // of rows of k and v
   // A block of queries: q (scaled) and its tangent as columns of panels; sums.
   Real *q, *q_moves;
@@ -83,8 +83,8 @@ struct TangentMemory {
   Real *scores, *moves, *before, *offsets, *bias, *row, *formula;
   std::int64_t bytes;
 
-  TangentMemory(const Problem& problem, const TangentPlan& plan, std::int64_t score_elements,
-                Carve carve)
+  TangentBlockMemory(const Problem& problem, const TangentPlan& plan, std::int64_t score_elements,
+                     Carve carve)
       : stride(RowStride<Real>(problem.dim)), value_stride(RowStride<Real>(problem.value_dim)) {
     const auto take = [&](std::int64_t count) { return carve.Take<Real>(count); };
     const std::int64_t queries = plan.block_panels * kTileQueries;

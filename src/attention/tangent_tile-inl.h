@@ -140,15 +140,6 @@ HWY_NOINLINE void WeighMoves(int keys, const Real* HWY_RESTRICT p, Real* HWY_RES
   }
 }
 
-template <class Real>
-HWY_INLINE void AddTile(const Real* HWY_RESTRICT from, int keys, Real* HWY_RESTRICT to) {
-  const hn::ScalableTag<Real> d;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  for (int at = 0; at < keys * kTileQueries; at += lanes) {
-    hn::Store(hn::Add(hn::Load(d, to + at), hn::Load(d, from + at)), d, to + at);
-  }
-}
-
 }  // namespace logsum::attend::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
