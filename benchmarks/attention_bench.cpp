@@ -1,8 +1,9 @@
-// The forward pass of attention, its forward mode and the products they are made of, without
-// Python.
+// The passes of attention, forward mode and the products they are made of, without Python.
 //
 //   Attention/128/2048/causal   B 1, H 8, M = N 2048, D = Dv 128, on one thread; float32
 //   Tangent/64/2048             the same along a direction of q, k and v
+//   Backward/64/2048            the gradients of q, k and v
+//   BackwardTangent/64/2048     their derivatives along a direction of q, k and v
 //   Decode/128/65536            one query of eight heads against 65536 keys
 //   Product/scores/128          the three products of a tile, by what their left operand is, on
 //                               AVX-512 or what is best here
@@ -155,6 +156,36 @@ void RunTangent(benchmark::State& state, const Work& work) {
                  });
 }
 
+// is_tangent: the derivative of gradients, of twice the products.
+void RunGradients(benchmark::State& state, const Work& work, bool is_tangent) {
+  Call call(work), along(work), to(work);
+  call.Run();
+  const Tensor q = call.q.View(), k = call.k.View(), v = call.v.View();
+  const Tensor q_moves = along.q.View(), k_moves = along.k.View(), v_moves = along.v.View();
+  const Tensor out = call.out.View(), lse = call.lse.OfRows(), grad_out = along.out.View();
+  Tensor out_tangent = to.out.View(), lse_tangent = to.lse.OfRows();
+  const AttentionTangents moves{&q_moves, &k_moves, &v_moves};
+  attention_tangent(q, k, v, {}, out, lse, moves, &out_tangent, &lse_tangent, call.options);
+  Tensor q_to = to.q.View(), k_to = to.k.View(), v_to = to.v.View();
+  AttentionGradients gradients{&q_to, &k_to, &v_to};
+  const Context context{.threads = 1};
+  const int products = is_tangent ? 10 : 5;
+  const auto terms = PairsOf(work) * static_cast<std::size_t>(products * work.dim);
+  bench::Measure(state, terms, 2 * BytesOf(work), [&] {
+    if (is_tangent) {
+      attention_backward_tangent(grad_out, nullptr, q, k, v, {}, out, lse, moves, out_tangent,
+                                 lse_tangent, gradients, call.options, context);
+    } else {
+      attention_backward(grad_out, nullptr, q, k, v, {}, out, lse, gradients, call.options,
+                         context);
+    }
+  });
+}
+void RunBackward(benchmark::State& state, const Work& work) { RunGradients(state, work, false); }
+void RunBackwardTangent(benchmark::State& state, const Work& work) {
+  RunGradients(state, work, true);
+}
+
 void Register(const std::string& name, void (*run)(benchmark::State&, const Work&),
               const Work& work) {
   benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, work); });
@@ -168,6 +199,8 @@ void Register(const std::string& name, void (*run)(benchmark::State&, const Work
       const std::string name = size + (causal ? "/causal" : "");
       Register("Attention/" + name, RunAttention, {2048, 2048, dim, causal});
       Register("Tangent/" + name, RunTangent, {2048, 2048, dim, causal});
+      Register("Backward/" + name, RunBackward, {2048, 2048, dim, causal});
+      Register("BackwardTangent/" + name, RunBackwardTangent, {2048, 2048, dim, causal});
     }
   }
   Register("Decode/128/65536", RunAttention, {1, 65536, 128, false});

@@ -10,13 +10,11 @@
 #include <vector>
 
 #include "array.hpp"
+#include "attention_backward_tangent_check.hpp"
 #include "attention_case.hpp"
 
 namespace logsum::testing {
 namespace {
-
-// Roundings of scores, of the formula, of what is made of them, and of the tangents of all.
-constexpr double kMultiple = 60;
 
 AttentionInput Input(std::int64_t queries, std::int64_t keys) {
   AttentionInput input;
@@ -60,10 +58,7 @@ TYPED_TEST(AttentionBackwardTangentScore, AnArrayThatMoves) {
     work.score_names = {"slope"};
     work.score_args = {array};
     work.score_arg_tangents = {moves};
-    work.Run();
-    work.RunTangent();
-    work.RunBackwardTangent();
-    work.CheckBackwardTangent(kMultiple);
+    CheckTangents(work);
   }
 }
 
@@ -83,10 +78,7 @@ TYPED_TEST(AttentionBackwardTangentScore, LeftOutKeysMayBeNaN) {
   };
   AttentionCase<TypeParam> work(input);
   for (std::int64_t j = 260; j < 290; ++j) work.direction.k.Set(j * 5 + j % 5, kNaN);
-  work.Run();
-  work.RunTangent();
-  work.RunBackwardTangent();
-  work.CheckBackwardTangent(kMultiple);
+  CheckTangents(work);
 }
 
 // Every kind of sum: in the formula's own arrays, whose gradients move along all arrays at once.
@@ -115,9 +107,7 @@ class Differences {
       work.score_arg_tangents.push_back(moves_[k]);
       work.grad_score_arg_tangents.push_back(tangents[k]);
     }
-    work.Run();
-    work.RunTangent();
-    work.RunBackwardTangent();
+    RunWithTangents(work);
     const std::vector<std::vector<double>> before = GradientsAt(-kStep), after = GradientsAt(kStep);
     std::vector<std::vector<double>> all;
     const BesideArguments<double>& given = work.grad_tangent;

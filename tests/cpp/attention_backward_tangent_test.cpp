@@ -5,13 +5,13 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <random>
 #include <vector>
 
 #include "array.hpp"
 #include "attention/backward_kernels.hpp"
 #include "attention/backward_plan.hpp"
+#include "attention_backward_tangent_check.hpp"
 #include "attention_case.hpp"
 #include "attention_problem.hpp"
 #include "core/target.hpp"
@@ -20,36 +20,11 @@
 namespace logsum::testing {
 namespace {
 
-// Roundings of a unit (attention_reference.hpp): those of gradients, and once more of the tangents
-// of scores, of lse and of out.
-constexpr double kRoundings = 60;
-
 using Causal = AttentionOptions::Causal;
-
-template <class T>
-void Check(const AttentionInput& input, const std::vector<int>& order = {},
-           const Moves& moves = {}) {
-  AttentionCase<T> work(input, order);
-  work.moves = moves;
-  work.Run();
-  work.RunTangent();
-  work.RunBackwardTangent();
-  work.CheckBackwardTangent(kRoundings);
-}
-
-AttentionInput Sized(std::int64_t queries, std::int64_t keys, std::int64_t dim,
-                     std::int64_t value_dim) {
-  AttentionInput input;
-  input.queries = queries;
-  input.keys = keys;
-  input.dim = dim;
-  input.value_dim = value_dim;
-  return input;
-}
 
 // With sinks, a cap and a bias.
 AttentionInput Rich(std::mt19937& random) {
-  AttentionInput input = Sized(70, 150, 10, 12);
+  AttentionInput input = MakeInput(70, 150, 10, 12);
   input.heads = 2;
   input.options.softcap = 2;
   input.sinks.resize(2);
@@ -63,9 +38,9 @@ TEST(AttentionBackwardTangent, QueriesAndKeys) {
   std::mt19937 random(1);
   for (const std::int64_t queries : {0, 1, 31, 32, 33, 255, 256, 257, 513}) {
     for (const std::int64_t keys : {0, 1, 63, 64, 65, 128, 257}) {
-      AttentionInput input = Sized(queries, keys, 5, 3);
+      AttentionInput input = MakeInput(queries, keys, 5, 3);
       FillNormal(random, input);
-      Check<float>(input);
+      CheckTangents<float>(input);
     }
   }
 }
@@ -73,17 +48,17 @@ TEST(AttentionBackwardTangent, QueriesAndKeys) {
 // Enough keys for dq to be folded.
 TEST(AttentionBackwardTangent, ManyKeys) {
   std::mt19937 random(16);
-  AttentionInput input = Sized(40, 2100, 5, 3);
+  AttentionInput input = MakeInput(40, 2100, 5, 3);
   FillNormal(random, input);
-  Check<float>(input);
-  Check<double>(input);
+  CheckTangents<float>(input);
+  CheckTangents<double>(input);
 }
 
 TEST(AttentionBackwardTangent, NoBatch) {
   for (const std::array<std::int64_t, 4>& shape :
        {std::array<std::int64_t, 4>{1, 2, 3, 4}, {1, 1, 1, 4}, {1, 2, 3, 1}, {1, 1, 1, 1}}) {
     std::mt19937 random(14);
-    AttentionInput input = Sized(3, 4, 2, 2);
+    AttentionInput input = MakeInput(3, 4, 2, 2);
     input.batch = 0;
     input.heads = input.kv_heads = 2;
     input.sinks.resize(2);
@@ -91,10 +66,7 @@ TEST(AttentionBackwardTangent, NoBatch) {
     FillNormal(random, input);
     AttentionCase<float> work(input);
     for (std::int64_t at = 0; at < work.grad_bias.Size(); ++at) work.grad_tangent.bias.Set(at, 5);
-    work.Run();
-    work.RunTangent();
-    work.RunBackwardTangent();
-    work.CheckBackwardTangent(0);
+    CheckTangents(work, 0);
   }
 }
 
@@ -102,10 +74,10 @@ TEST(AttentionBackwardTangent, Dimensions) {
   std::mt19937 random(2);
   for (const std::int64_t dim : {0, 1, 15, 16, 17, 33, 64, 130}) {
     for (const std::int64_t value_dim : {0, 1, 16, 17, 80, 129}) {
-      AttentionInput input = Sized(40, 131, dim, value_dim);
+      AttentionInput input = MakeInput(40, 131, dim, value_dim);
       FillNormal(random, input);
-      Check<float>(input);
-      Check<double>(input);
+      CheckTangents<float>(input);
+      CheckTangents<double>(input);
     }
   }
 }
@@ -118,14 +90,14 @@ TYPED_TEST_SUITE(AttentionBackwardTangentTyped, Types);
 TYPED_TEST(AttentionBackwardTangentTyped, HeadsAndStrides) {
   std::mt19937 random(3);
   for (const std::int64_t kv_heads : {1, 2, 6}) {
-    AttentionInput input = Sized(70, 150, 18, 20);
+    AttentionInput input = MakeInput(70, 150, 18, 20);
     input.batch = 2;
     input.heads = 6;
     input.kv_heads = kv_heads;
     input.options.causal = Causal::bottom_right;
     FillNormal(random, input);
-    Check<TypeParam>(input);
-    Check<TypeParam>(input, kRowsBeforeHeads);
+    CheckTangents<TypeParam>(input);
+    CheckTangents<TypeParam>(input, kRowsBeforeHeads);
   }
 }
 
@@ -133,7 +105,7 @@ TYPED_TEST(AttentionBackwardTangentTyped, EveryShapeOfBias) {
   std::mt19937 random(4);
   for (unsigned axes = 0; axes < 16; ++axes) {
     for (const std::int64_t queries : {40, 270}) {
-      AttentionInput input = Sized(queries, 140, 2, 2);
+      AttentionInput input = MakeInput(queries, 140, 2, 2);
       input.batch = 2;
       input.heads = 2;
       const auto size = [&](unsigned axis, std::int64_t all) {
@@ -142,7 +114,7 @@ TYPED_TEST(AttentionBackwardTangentTyped, EveryShapeOfBias) {
       Resize(input.bias, {size(0, 2), size(1, 2), size(2, queries), size(3, 140)});
       FillNormal(random, input);
       input.options.causal = axes % 3 == 0 ? Causal::top_left : Causal::none;
-      Check<TypeParam>(input);
+      CheckTangents<TypeParam>(input);
     }
   }
 }
@@ -152,8 +124,8 @@ TYPED_TEST(AttentionBackwardTangentTyped, EverySetOfMoves) {
   const AttentionInput input = Rich(random);
   for (unsigned set = 0; set < 32; ++set) {
     const auto has = [&](unsigned array) { return (set >> array & 1) != 0; };
-    Check<TypeParam>(input, {},
-                     {.q = has(0), .k = has(1), .v = has(2), .bias = has(3), .sinks = has(4)});
+    CheckTangents<TypeParam>(
+        input, {}, {.q = has(0), .k = has(1), .v = has(2), .bias = has(3), .sinks = has(4)});
   }
 }
 
@@ -161,7 +133,7 @@ TYPED_TEST(AttentionBackwardTangentTyped, Features) {
   std::mt19937 random(6);
   for (int n = 0; n < 30; ++n) {
     AttentionInput input =
-        Sized(1 + random() % 300, 1 + random() % 400, 1 + random() % 20, 1 + random() % 20);
+        MakeInput(1 + random() % 300, 1 + random() % 400, 1 + random() % 20, 1 + random() % 20);
     input.batch = 1 + random() % 2;
     input.kv_heads = 1 + random() % 2;
     input.heads = input.kv_heads * (1 + random() % 3);
@@ -181,8 +153,8 @@ TYPED_TEST(AttentionBackwardTangentTyped, Features) {
       }
     }
     const auto any = [&] { return random() % 4 != 0; };
-    Check<TypeParam>(input, n % 2 == 0 ? std::vector<int>{} : kRowsBeforeHeads,
-                     {.q = any(), .k = any(), .v = any(), .bias = any(), .sinks = any()});
+    CheckTangents<TypeParam>(input, n % 2 == 0 ? std::vector<int>{} : kRowsBeforeHeads,
+                             {.q = any(), .k = any(), .v = any(), .bias = any(), .sinks = any()});
   }
 }
 
@@ -191,11 +163,11 @@ TYPED_TEST(AttentionBackwardTangentTyped, LongAndShort) {
   std::mt19937 random(7);
   for (const auto& [queries, keys] : {std::array{3, 3000}, {270, 1000}, {3000, 3}, {1000, 270}}) {
     for (const bool has_bias : {false, true}) {
-      AttentionInput input = Sized(queries, keys, 3, 5);
+      AttentionInput input = MakeInput(queries, keys, 3, 5);
       if (has_bias) Resize(input.bias, {1, 1, queries > keys ? queries : 1, keys});
       input.sinks.resize(1);
       FillNormal(random, input);
-      Check<TypeParam>(input);
+      CheckTangents<TypeParam>(input);
     }
   }
 }
@@ -215,7 +187,7 @@ std::vector<double> TangentsOf(AttentionCase<T>& work, int threads) {
 TEST(AttentionBackwardTangent, SameBitsForEveryThreadCount) {
   std::mt19937 random(8);
   for (int n = 0; n < 8; ++n) {
-    AttentionInput input = Sized(900, n % 2 == 0 ? 1100 : 300, 16, 16);
+    AttentionInput input = MakeInput(900, n % 2 == 0 ? 1100 : 300, 16, 16);
     input.heads = 4;
     input.kv_heads = 2;
     input.options.causal = n % 3 == 0 ? Causal::bottom_right : Causal::none;
@@ -235,21 +207,40 @@ TEST(AttentionBackwardTangent, EveryTarget) {
   EnsureTarget();
   OfEachTarget([] {
     std::mt19937 random(9);
-    AttentionInput input = Sized(300, 400, 33, 17);
+    AttentionInput input = MakeInput(300, 400, 33, 17);
     input.heads = 2;
     input.options.softcap = 3;
     Resize(input.bias, {1, 1, 300, 400});
     FillNormal(random, input);
-    Check<float>(input);
-    Check<double>(input);
+    CheckTangents<float>(input);
+    CheckTangents<double>(input);
     return 0;
   });
+}
+
+// Sums of equal terms find what a chain of additions loses: where only a sink moves, p does.
+TEST(AttentionBackwardTangent, ConstantsOverLongContexts) {
+  for (const auto& [queries, keys] : {std::array{5, 65536}, {65536, 5}}) {
+    AttentionInput input = MakeInput(queries, keys, 3, 2);
+    std::mt19937 random(10);
+    input.sinks.resize(1);
+    FillNormal(random, input);
+    for (auto* values : {&input.q, &input.k, &input.v}) {
+      for (double& value : *values) value = 0.1;
+    }
+    input.sinks[0] = std::log(keys);
+    AttentionCase<float> work(input);
+    work.moves = {.q = false, .k = false, .v = false};
+    for (std::int64_t i = 0; i < work.grad_out.Size(); ++i) work.grad_out.Set(i, 0.7);
+    for (std::int64_t i = 0; i < work.grad_lse.Size(); ++i) work.grad_lse.Set(i, 0.3);
+    CheckTangents(work, 12);
+  }
 }
 
 // What a thread works in, for the longest context that the documentation states.
 TEST(AttentionBackwardTangent, MemoryOfAThread) {
   for (const std::int64_t dim : {64, 128}) {
-    const AttentionInput input = Sized(65536, 65536, dim, dim);
+    const AttentionInput input = MakeInput(65536, 65536, dim, dim);
     attend::Problem problem = MakeProblem(input);
     problem.dim = problem.value_dim = dim;
     const attend::BackwardPlan plan = attend::MakeBackwardPlan(problem, {}, false, false);
@@ -257,143 +248,74 @@ TEST(AttentionBackwardTangent, MemoryOfAThread) {
   }
 }
 
+struct BesideTensors {
+  Tensor q, k, v, bias, sinks;
+
+  template <class T>
+  explicit BesideTensors(BesideArguments<T>& of)
+      : q(of.q), k(of.k), v(of.v), bias(of.bias), sinks(of.sinks) {}
+};
+
+// Along `moves`, where `wanted` says.
+template <class T, class U>
+void RunTo(AttentionCase<T>& work, BesideArguments<U>& moves, AttentionGradients wanted) {
+  const BesideTensors along(moves);
+  Tensor bias = work.bias, sinks = work.sinks;
+  const Tensor grad_lse = work.grad_lse;
+  AttentionArrays arrays;
+  arrays.bias = &bias;
+  arrays.sinks = &sinks;
+  attention_backward_tangent(work.grad_out, &grad_lse, work.q, work.k, work.v, arrays, work.out,
+                             work.lse, {&along.q, &along.k, &along.v, &along.bias, &along.sinks},
+                             work.out_tangent, work.lse_tangent, wanted, work.input().options);
+}
+
 // Each tangent of a gradient alone has the bits that it has among all.
 TEST(AttentionBackwardTangent, OneAtATime) {
   std::mt19937 random(17);
   AttentionCase<float> work(Rich(random));
-  work.Run();
-  work.RunTangent();
-  work.RunBackwardTangent();
-  BesideArguments<float> alone = work.grad_tangent;
-  const auto run = [&](auto set) {
-    Tensor moves_q = work.direction.q, moves_k = work.direction.k, moves_v = work.direction.v;
-    Tensor moves_bias = work.direction.bias, moves_sinks = work.direction.sinks;
-    Tensor bias = work.bias, sinks = work.sinks;
-    const Tensor grad_lse = work.grad_lse;
-    AttentionArrays arrays;
-    arrays.bias = &bias;
-    arrays.sinks = &sinks;
-    AttentionTangents moves;
-    moves.q = &moves_q;
-    moves.k = &moves_k;
-    moves.v = &moves_v;
-    moves.bias = &moves_bias;
-    moves.sinks = &moves_sinks;
-    AttentionGradients wanted;
-    set(wanted);
-    attention_backward_tangent(work.grad_out, &grad_lse, work.q, work.k, work.v, arrays, work.out,
-                               work.lse, moves, work.out_tangent, work.lse_tangent, wanted,
-                               work.input().options);
-  };
-  const auto check = [&](Array<float> BesideArguments<float>::* array,
-                         Tensor* AttentionGradients::* gradient) {
-    (alone.*array).Fill([] { return 7; });
-    Tensor to = alone.*array;
-    run([&](AttentionGradients& wanted) { wanted.*gradient = &to; });
-    EXPECT_TRUE(alone.*array == work.grad_tangent.*array);
-  };
-  check(&BesideArguments<float>::q, &AttentionGradients::q);
-  check(&BesideArguments<float>::k, &AttentionGradients::k);
-  check(&BesideArguments<float>::v, &AttentionGradients::v);
-  check(&BesideArguments<float>::bias, &AttentionGradients::bias);
-  check(&BesideArguments<float>::sinks, &AttentionGradients::sinks);
-}
-
-// What is excluded is never seen, be it in q, k, v, the gradient or a tangent.
-TEST(AttentionBackwardTangent, NothingLeaksFromExcludedPairs) {
-  std::mt19937 random(11);
-  AttentionInput input = Sized(70, 200, 6, 6);
-  Resize(input.mask, {1, 1, 70, 200});
-  Resize(input.bias, {1, 1, 70, 200});
-  input.options.softcap = 3;
-  FillNormal(random, input);
-  const auto check = [&]<class T>(T) {
-    AttentionCase<T> work(input);
-    for (std::int64_t i = 0; i < 70; ++i) {
-      for (const std::int64_t j : {3, 130, 131}) work.direction.bias.Set(i * 200 + j, kInf);
-    }
-    for (std::int64_t c = 0; c < 6; ++c) {
-      work.direction.k.Set(3 * 6 + c, kNaN);
-      work.direction.v.Set(130 * 6 + c, c % 2 == 0 ? kNaN : kInf);
-    }
-    work.Run();
-    work.RunTangent();
-    work.RunBackwardTangent();
-    work.CheckBackwardTangent(kRoundings);
-  };
-  for (std::int64_t i = 0; i < 70; ++i) {
-    for (const std::int64_t j : {3, 130, 131}) {
-      input.mask.values[static_cast<std::size_t>(i * 200 + j)] = 0;
-    }
-  }
-  check(float{});
-  check(double{});
-  for (const std::int64_t j : {3, 131}) {
-    for (std::int64_t c = 0; c < 6; ++c) {
-      input.k[static_cast<std::size_t>(j * 6 + c)] = kNaN;
-      input.v[static_cast<std::size_t>(j * 6 + c)] = c % 2 == 0 ? kNaN : kInf;
-    }
-  }
-  check(float{});
-  check(double{});
-}
-
-// A tangent that is not finite spoils its own row's tangents, and those of the keys it sees.
-TEST(AttentionBackwardTangent, NanReachesWhatItTakesPartIn) {
-  std::mt19937 random(12);
-  AttentionInput input = Sized(70, 200, 6, 6);
-  input.options.causal = Causal::top_left;
-  FillNormal(random, input);
-  AttentionCase<float> work(input);
-  work.direction.q.Set(40 * 6, kNaN);
-  work.Run();
-  work.RunTangent();
-  work.RunBackwardTangent();
+  RunWithTangents(work);
   const BesideArguments<float>& given = work.grad_tangent;
-  for (std::int64_t i = 0; i < 70; ++i) {
-    EXPECT_EQ(std::isnan(given.q.Get(i * 6 + 1)), i == 40) << i;
-  }
-  for (std::int64_t j = 0; j < 200; ++j) {
-    EXPECT_EQ(std::isnan(given.k.Get(j * 6 + 1)), j <= 40) << j;
-    EXPECT_EQ(std::isnan(given.v.Get(j * 6 + 1)), j <= 40) << j;
-  }
+  BesideArguments<float> alone = work.direction;  // of those shapes
+  BesideTensors to(alone);
+  RunTo(work, work.direction, {.q = &to.q});
+  RunTo(work, work.direction, {.k = &to.k});
+  RunTo(work, work.direction, {.v = &to.v});
+  RunTo(work, work.direction, {.bias = &to.bias});
+  RunTo(work, work.direction, {.sinks = &to.sinks});
+  EXPECT_TRUE(alone.q == given.q);
+  EXPECT_TRUE(alone.k == given.k);
+  EXPECT_TRUE(alone.v == given.v);
+  EXPECT_TRUE(alone.bias == given.bias);
+  EXPECT_TRUE(alone.sinks == given.sinks);
 }
 
-// +inf dominates and is shared equally.
-TEST(AttentionBackwardTangent, InfiniteScores) {
-  std::mt19937 random(13);
-  AttentionInput input = Sized(70, 300, 6, 6);
-  Resize(input.bias, {1, 1, 70, 300});
-  input.sinks.resize(1);
-  FillNormal(random, input);
-  for (const std::size_t at : {5 * 300 + 7, 5 * 300 + 290, 5 * 300 + 100, 66 * 300 + 1}) {
-    input.bias.values[at] = kInf;
-  }
-  Check<float>(input);
-  input.sinks[0] = kInf;
-  Check<double>(input);
-}
-
-// Whole rows that move leave gradients of biases of rows where they are, whatever digits their lse
-// has lost.
-TEST(AttentionBackwardTangent, LargeScores) {
-  std::mt19937 random(15);
-  AttentionInput input = Sized(70, 300, 6, 6);
-  Resize(input.bias, {1, 1, 70, 1});
-  FillNormal(random, input);
-  for (std::size_t i = 0; i < 70; ++i) {
-    constexpr double kOffsets[] = {0, -3e38, -1e9, 1e6, -5e3, 0, 2e4};
-    input.bias.values[i] = kOffsets[i % 7];
-  }
-  AttentionCase<float> work(input);
-  work.Run();
-  work.RunTangent();
-  work.RunBackwardTangent();
-  for (std::int64_t i = 0; i < 70; ++i) {
-    double size = 0;
-    for (std::int64_t c = 0; c < 6; ++c) size += std::fabs(work.grad_out.Get(i * 6 + c));
-    EXPECT_NEAR(work.grad_tangent.bias.Get(i), 0, 1e-4 * size) << i;
-  }
+// Directions, and where tangents of gradients go, may be of the arithmetic's type.
+TEST(AttentionBackwardTangent, HalfBesideFloat) {
+  std::mt19937 random(18);
+  AttentionCase<Half> work(Rich(random));
+  RunWithTangents(work);
+  const auto widened = [](const Array<Half>& array, std::vector<std::int64_t> shape) {
+    return Array<float>::Of(std::move(shape), AttentionCase<Half>::Values(array));
+  };
+  const std::vector<std::int64_t> q = {1, 2, 70, 10}, k = {1, 1, 150, 10}, v = {1, 1, 150, 12},
+                                  bias = {1, 2, 70, 150}, sinks = {2};
+  const BesideArguments<Half>&along = work.direction, &given = work.grad_tangent;
+  BesideArguments<float> moves{widened(along.q, q), widened(along.k, k), widened(along.v, v),
+                               widened(along.bias, bias), widened(along.sinks, sinks)};
+  BesideArguments<float> to = moves;
+  BesideTensors of(to);
+  RunTo(work, moves, {&of.q, &of.k, &of.v, &of.bias, &of.sinks});
+  const auto check = [&](const Array<float>& wide, const Array<Half>& narrow) {
+    for (std::int64_t i = 0; i < narrow.Size(); ++i) {
+      ASSERT_EQ(ToFloat(FromDouble<Half>(wide.Get(i))), narrow.Get(i)) << i;
+    }
+  };
+  check(to.q, given.q);
+  check(to.k, given.k);
+  check(to.v, given.v);
+  check(to.bias, given.bias);
+  check(to.sinks, given.sinks);
 }
 
 }  // namespace
