@@ -9,8 +9,8 @@
 #include <hwy/highway.h>
 
 #include <cstdint>
-#include <limits>
 
+#include "attention/scores-inl.h"
 #include "attention/tile.hpp"
 #include "core/exp-inl.h"
 
@@ -33,15 +33,6 @@ HWY_NOINLINE void PullCap(int keys, Real cap, const Real* HWY_RESTRICT capped,
     const auto pulled = hn::Mul(grad, hn::NegMulAdd(bent, bent, one));
     hn::Store(hn::IfThenZeroElse(hn::Eq(grad, hn::Zero(d)), pulled), d, grads + at);
   }
-}
-
-// Adds offsets, of which -inf excludes whatever the score is.
-template <class Real>
-HWY_INLINE hn::Vec<hn::ScalableTag<Real>> Offset(hn::Vec<hn::ScalableTag<Real>> score,
-                                                 hn::Vec<hn::ScalableTag<Real>> offset) {
-  const hn::ScalableTag<Real> d;
-  const auto none = hn::Set(d, -std::numeric_limits<Real>::infinity());
-  return hn::IfThenElse(hn::Eq(offset, none), none, hn::Add(score, offset));
 }
 
 // scores become p = e^(score - lse) share, and grads, which hold dO v, the gradients p (dO v -

@@ -33,16 +33,23 @@ void CapScores(Real cap, int keys, Real* HWY_RESTRICT scores) {
   }
 }
 
-// An excluded pair's score may be NaN: it is replaced, not added to.
+// -inf, from either side, excludes a pair whatever the other is: a score may be NaN, a bias +inf.
+template <class Real>
+HWY_INLINE hn::Vec<hn::ScalableTag<Real>> Offset(hn::Vec<hn::ScalableTag<Real>> score,
+                                                 hn::Vec<hn::ScalableTag<Real>> offset) {
+  const hn::ScalableTag<Real> d;
+  const auto none = hn::Set(d, -std::numeric_limits<Real>::infinity());
+  const auto sum = hn::IfThenElse(hn::Eq(offset, none), none, hn::Add(score, offset));
+  return hn::IfThenElse(hn::Eq(score, none), none, sum);
+}
+
 template <class Real>
 void AddOffsets(const Real* HWY_RESTRICT offsets, int keys, Real* HWY_RESTRICT scores) {
   const hn::ScalableTag<Real> d;
   const auto lanes = static_cast<int>(hn::Lanes(d));
-  const auto excluded = hn::Set(d, -std::numeric_limits<Real>::infinity());
   for (int at = 0; at < keys * kTileQueries; at += lanes) {
-    const auto offset = hn::Load(d, offsets + at);
-    const auto sum = hn::Add(hn::Load(d, scores + at), offset);
-    hn::Store(hn::IfThenElse(hn::Eq(offset, excluded), excluded, sum), d, scores + at);
+    const auto sum = Offset<Real>(hn::Load(d, scores + at), hn::Load(d, offsets + at));
+    hn::Store(sum, d, scores + at);
   }
 }
 

@@ -187,7 +187,7 @@ class AttentionReference {
       s = in_.score(before, at);
       size += std::fabs(s);
     }
-    if (in_.bias.IsThere()) {
+    if (in_.bias.IsThere() && s != -kInfinity) {
       s += in_.bias.At(at);
       size += std::fabs(in_.bias.At(at));
     }

@@ -242,6 +242,26 @@ TYPED_TEST(AttentionScoreCall, LeftOutKeysMayBeNaN) {
   }
 }
 
+// -inf excludes a pair, whatever is added to it: of a formula that is known to before products are
+// formed, and of one that is not.
+TYPED_TEST(AttentionScoreCall, LeftOutPairsMayHaveAnyBias) {
+  for (const char* const formula : {"Where(j >= 130, s, -inf)", "s + Log(j >= 130)"}) {
+    AttentionInput input = Input();
+    Resize(input.bias, {1, 4, 70, 301});
+    std::mt19937 random(8);
+    FillNormal(random, input);
+    for (std::size_t k = 0; k < input.bias.values.size(); ++k) {
+      if (k % 301 < 130 && k % 7 != 0) {
+        input.bias.values[k] = k % 3 == 0 ? kInfinity : std::numeric_limits<double>::quiet_NaN();
+      }
+    }
+    input.options.score = formula;
+    input.score = [](double s, const AttentionPair& at) { return at.key < 130 ? -kInfinity : s; };
+    AttentionCase<TypeParam> attention(input);
+    CheckAll(attention);
+  }
+}
+
 // A row whose every score the formula makes -inf is a row without keys.
 TYPED_TEST(AttentionScoreCall, NothingTakesPart) {
   AttentionInput input = Input();
