@@ -121,7 +121,7 @@ def attention(
         ``"s - slope(h) * Abs(i - j)"``.
     score_args : dict of Arrays, optional
         The arrays that the formula names, floating, integers or bool. One axis for each index
-        letter that it is given in the formula.
+        letter that it is given in the formula, of its size or 1.
     return_lse : bool, optional
         Return also the logarithms of the sums.
 

@@ -72,7 +72,9 @@ void CheckScoreArray(const ArrayShape& shape, const Tensor& array, const Problem
 
 View<4> ViewOf(const ArrayUse& use, const Tensor& array) {
   View<4> view{array.data, array.dtype, {}};
-  for (std::size_t k = 0; k < use.axes.size(); ++k) view.strides[use.axes[k]] = array.strides[k];
+  for (std::size_t k = 0; k < use.axes.size(); ++k) {
+    if (use.axes[k] != kRepeated) view.strides[use.axes[k]] = array.strides[k];
+  }
   return view;
 }
 

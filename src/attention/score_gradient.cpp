@@ -218,7 +218,8 @@ void ScoreGradient::Finish(const Context& context) {
       for (const UseSums* const use : sums) {
         Index pair{};
         for (std::size_t axis = 0; axis < use->use().axes.size(); ++axis) {
-          pair[use->use().axes[axis]] = index[axis];
+          const PairAxis of_pair = use->use().axes[axis];
+          if (of_pair != kRepeated) pair[of_pair] = index[axis];
         }
         total += use->At(pair);
       }

@@ -127,11 +127,14 @@ class ScoreScope final : public formula::Scope {
       if (rank != 0) lexer.source().Throw(name.offset, call, "no indices");
       return axes;
     }
+    std::vector<PairAxis> letters;
     do {
       lexer.Next();
       const Token letter = lexer.Peek();
       if (axes.size() == rank) lexer.source().Throw(letter.offset, call, "more");
-      axes.push_back(Index(array, axes, lexer));
+      letters.push_back(Index(array, letters, lexer));
+      const bool repeats = array.sizes[axes.size()] != sizes_[letters.back()];
+      axes.push_back(repeats ? kRepeated : letters.back());
       lexer.Next();
       if (!lexer.Peek().Is(",") && !lexer.Peek().Is(")")) {
         lexer.source().Throw(lexer.Peek().offset,
@@ -161,9 +164,9 @@ class ScoreScope final : public formula::Scope {
                            Text("a second ", token.text));
     }
     const std::int64_t given = array.sizes[before.size()], wanted = sizes_[axis];
-    if (given != wanted) {
+    if (given != wanted && given != 1) {
       lexer.source().Throw(token.offset,
-                           Text("axis ", before.size(), " of ", array.name, " of size ",
+                           Text("axis ", before.size(), " of ", array.name, " of size 1 or ",
                                 kSizeNames[axis], " = ", wanted, " for ", token.text),
                            Text(given));
     }

@@ -15,8 +15,9 @@
 
 namespace logsum::attend {
 
-// The axes of (batch, head, query, key), and their letters.
-enum PairAxis : std::uint8_t { kBatchAxis, kHeadAxis, kQueryAxis, kKeyAxis };
+// The axes of (batch, head, query, key), and their letters. kRepeated is an axis of size 1,
+// whatever its index.
+enum PairAxis : std::uint8_t { kBatchAxis, kHeadAxis, kQueryAxis, kKeyAxis, kRepeated };
 inline constexpr std::array<char, 4> kAxisLetters = {'b', 'h', 'i', 'j'};
 
 // Slots of variables: the score, what is known of an entry or a head, the gradient of score(s), the

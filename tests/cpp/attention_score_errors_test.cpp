@@ -36,7 +36,7 @@ TEST(AttentionScoreErrors, PointIntoTheFormula) {
             "  s + t(i, i)\n"
             "           ^");
   EXPECT_EQ(refused("s + t(j, i)"),
-            "attention: score: expected axis 0 of t of size N = 150 for j, got 37\n"
+            "attention: score: expected axis 0 of t of size 1 or N = 150 for j, got 37\n"
             "  s + t(j, i)\n"
             "        ^");
   EXPECT_EQ(refused("s * Concat(i, j)"),

@@ -190,6 +190,26 @@ class ScoreCase {
     return values;
   }
 
+  // Of each tile: whether MayTakePart says that a pair may, and whether one does.
+  struct TilePresence {
+    TilePlace place;
+    bool may = false, does = false;
+  };
+  std::vector<TilePresence> Presence() {
+    const std::vector<Real> values = Evaluate();
+    Buffer<Real> tile(kTileQueries * kTileKeys), scratch = Scratch(score_->ScratchElements());
+    std::vector<TilePresence> presence;
+    constexpr Real kNone = -std::numeric_limits<Real>::infinity();
+    ForEachTile([&](const TilePlace& place) {
+      Load(place, values, kNone, tile.get());
+      const bool may = MayTakePart(problem_, place, scratch.get());
+      const bool does = std::any_of(tile.get(), tile.get() + kTileQueries * kTileKeys,
+                                    [&](Real x) { return x != kNone; });
+      presence.push_back({place, may, does});
+    });
+    return presence;
+  }
+
   // Calls visit(number, point) for one pair in `every`; point as the formula's expressions want it.
   template <class Visit>
   void ForEachPair(std::size_t every, const Visit& visit) {
@@ -206,6 +226,7 @@ class ScoreCase {
     const ScoreArray& array = arrays_[static_cast<std::size_t>(use.array)];
     std::int64_t offset = 0;
     for (std::size_t axis = 0; axis < use.axes.size(); ++axis) {
+      if (use.axes[axis] == attend::kRepeated) continue;
       offset += pair[use.axes[axis]] * array.strides[axis];
     }
     return offset;

@@ -48,6 +48,13 @@ inline std::vector<Sample> Samples() {
       {"s + position(b, i) - position(b, j)",
        [=](DType real) { return std::vector{ScoreArray("position", real, {2, 40}, spread)}; }, 40,
        40},
+      // Axes of size 1.
+      {"s * t(h) + w(b, h, i, j) * u(i, j) - v(j, b) * v(j, h)",
+       [=](DType real) {
+         return std::vector{
+             ScoreArray("t", real, {1}, spread), ScoreArray("w", real, {2, 1, 37, 150}, spread),
+             ScoreArray("u", real, {1, 150}, spread), ScoreArray("v", real, {150, 1}, spread)};
+       }},
       // Soft caps.
       {"cap * Tanh(s / cap)",
        [=](DType real) { return std::vector{ScoreArray("cap", real, {}, positive)}; }},

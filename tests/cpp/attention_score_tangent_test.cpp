@@ -71,6 +71,7 @@ double TangentAt(const ScoreArray& tangent, const attend::ArrayUse& use,
   if (tangent.bytes.empty()) return 0;
   std::int64_t offset = 0;
   for (std::size_t axis = 0; axis < use.axes.size(); ++axis) {
+    if (use.axes[axis] == attend::kRepeated) continue;
     offset += pair[use.axes[axis]] * tangent.strides[axis];
   }
   return tangent.At(offset);
