@@ -22,6 +22,7 @@
 #include "attention/backward_write-inl.h"
 #include "attention/offsets-inl.h"
 #include "attention/region.hpp"
+#include "attention/score.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::attend::HWY_NAMESPACE {
@@ -152,7 +153,8 @@ class CellRunner {
           static_cast<int>(std::min<std::int64_t>(kTileQueries, queries.Size() - lane)),
           keys};
       const TileOffsets offsets = OffsetsOf(problem_, place, memory_.offsets);
-      if (offsets.coverage == Coverage::none) {
+      if (offsets.coverage == Coverage::none ||
+          !MayTakePart(problem_, place, memory_.score_scratch)) {
         if (SumsPairs() && !pairs.adds()) {
           ZeroPairs(pairs.target(), place.query - cell_.queries.begin, place.key - cell_.keys.begin,
                     place.queries, place.keys, memory_.transposed);

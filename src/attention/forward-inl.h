@@ -217,6 +217,7 @@ class ForwardBlock {
   void AttendTile(std::int64_t p, const TilePlace& place) {
     const TileOffsets offsets = OffsetsOf(problem_, place, scratch_.offsets);
     if (offsets.coverage == Coverage::none) return;
+    if (!MayTakePart(problem_, place, scratch_.formula)) return;
     Real* const scores = scratch_.scores;
     ScoreTile(p, place);
     FinishScores(problem_, place, offsets.written ? scratch_.offsets : nullptr, scores,

@@ -9,6 +9,7 @@
 
 #include "attention/score_arrays.hpp"
 #include "attention/score_body.hpp"
+#include "attention/score_presence.hpp"
 #include "attention/score_run.hpp"
 #include "core/errors.hpp"
 #include "core/text.hpp"
@@ -51,6 +52,8 @@ Score::Score(std::string_view formula, std::span<const std::string_view> names,
   }
   try {
     body.program = CompileScore(std::span(&body.formula.value, 1));
+    const formula::Expression presence = PresenceOf(body.formula.builder, body.formula.value);
+    if (presence) body.presence = CompileScore(std::span(&presence, 1));
   } catch (const formula::Refusal& refusal) {
     ThrowInvalid("attention", "score", refusal.expected, refusal.given);
   }
@@ -60,9 +63,24 @@ Score::Score(std::string_view formula, std::span<const std::string_view> names,
 Score::~Score() = default;
 
 std::int64_t Score::ScratchElements() const {
-  return body_->is_double ? ScoreMemory<double>(body_->program)
-                          : ScoreMemory<float>(body_->program);
+  const auto elements = [&]<class Real>(Real) {
+    const std::int64_t of_value = ScoreMemory<Real>(body_->program);
+    if (!body_->presence) return of_value;
+    return std::max(of_value, ScoreMemory<Real>(*body_->presence) + kScoreKeys * kTileQueries);
+  };
+  return body_->is_double ? elements(double{}) : elements(float{});
 }
+
+template <class Real>
+bool MayTakePart(const Problem& problem, const TilePlace& place, Real* scratch) {
+  if (problem.score == nullptr || !problem.score->body().presence) return true;
+  const Score::Body& score = problem.score->body();
+  ScoreRun<Real> run(*score.presence, score.views, problem, place, scratch);
+  return run.IsAnywhere(scratch + ScoreMemory<Real>(*score.presence));
+}
+
+template bool MayTakePart(const Problem&, const TilePlace&, float*);
+template bool MayTakePart(const Problem&, const TilePlace&, double*);
 
 template <class Real>
 void EvaluateScore(const Problem& problem, const TilePlace& place, Real* scores, Real* scratch) {

@@ -6,8 +6,8 @@
 //   i, j, b, h    its query, its key, the batch entry, the query head, as numbers
 //   q_len, k_len  how many queries and keys the entry has
 //   x(b, h, i, j) the element of the array called x; the indices are those of its axes, each at
-//   most
-//                 once and in any order. A scalar array is its plain name.
+//                 most once and in any order. An axis of size 1 repeats. A scalar array is its
+//                 plain name.
 // -inf leaves a pair out: "Where(doc(b, i) == doc(b, j), s, -inf)".
 #pragma once
 #include <cstdint>
@@ -31,7 +31,7 @@ class Score {
         std::span<const Tensor> arrays, const Problem& problem);
   ~Score();
 
-  // Elements of Real that EvaluateScore takes as scratch.
+  // Elements of Real that EvaluateScore and MayTakePart take as scratch.
   std::int64_t ScratchElements() const;
 
   struct Body;  // score_body.hpp
@@ -40,6 +40,11 @@ class Score {
  private:
   std::unique_ptr<Body> body_;
 };
+
+// Whether problem.score, if there is one, can be other than -inf for a pair of the tile. What it
+// can say without s it does: see score_presence.hpp.
+template <class Real>
+bool MayTakePart(const Problem& problem, const TilePlace& place, Real* scratch);
 
 // scores[j * kTileQueries + i]: s before, score(s) after, of problem.score. Both arrays aligned to
 // 128 bytes. Lanes beyond place.queries may hold anything and get anything.

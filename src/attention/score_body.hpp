@@ -1,5 +1,6 @@
 // What a Score is.
 #pragma once
+#include <optional>
 #include <vector>
 
 #include "attention/score.hpp"
@@ -15,6 +16,7 @@ struct Score::Body {
   // The array of each use, with strides of 0 where it is not indexed.
   std::vector<View<4>> views;
   ScoreProgram program;
+  std::optional<ScoreProgram> presence;  // score_presence.hpp: none if it leaves no pair out
   bool is_double = false;
 };
 

@@ -62,29 +62,26 @@ class ScoreRun {
   // later output depends on may be overwritten by `use`.
   template <class Use>
   void Run(const ScoreTiles<Real>& tiles, Real* last, const Use& use) {
-    RunStage(program_.stages.parameter, Dependence::parameter, 1);
-    RunStage(program_.stages.row, Dependence::i, place_.keys);
-    RunStage(program_.stages.column, Dependence::j, kTileQueries);
+    RunStages();
     for (int first = 0; first < place_.keys; first += kScoreKeys) {
       const int keys = std::min(kScoreKeys, place_.keys - first);
-      const std::int64_t begin = std::int64_t{first} * kTileQueries;
-      Open(first);
-      OpenLast(last + begin);
-      int done = 0;
-      for (std::size_t k = 0; k < program_.outputs.size(); ++k) {
-        const ScoreOutput& output = program_.outputs[k];
-        for (; done < output.after; ++done) {
-          RunInTile(program_.stages.tile.instructions[static_cast<std::size_t>(done)], tiles, first,
-                    keys);
-        }
-        const Value& value = At(output.value);
-        if (k + 1 < program_.outputs.size()) {
-          use(static_cast<int>(k), value, first, keys);
-        } else if (value.data != last + begin) {
-          Copy(value, keys, last + begin);
-        }
+      RunKeys(tiles, first, keys, last + std::int64_t{first} * kTileQueries, use);
+    }
+  }
+
+  // Whether the only output, of no tiles, is other than 0 for a pair. tile: memory for it.
+  bool IsAnywhere(Real* tile) {
+    RunStages();
+    for (int first = 0; first < place_.keys; first += kScoreKeys) {
+      const int keys = std::min(kScoreKeys, place_.keys - first);
+      RunKeys({}, first, keys, tile, [](auto&&...) {});
+      for (int j = 0; j < keys; ++j) {
+        int count = 0;  // not an early end, so that compilers make vectors of it
+        for (int i = 0; i < place_.queries; ++i) count += tile[j * kTileQueries + i] != 0;
+        if (count > 0) return true;
       }
     }
+    return false;
   }
 
   // A value of any stage as a tile.
@@ -103,6 +100,32 @@ class ScoreRun {
   using Instruction = reduce::Instruction;
   using Schedule = reduce::Schedule;
   using Value = reduce::TileValue<Real>;
+
+  void RunStages() {
+    RunStage(program_.stages.parameter, Dependence::parameter, 1);
+    RunStage(program_.stages.row, Dependence::i, place_.keys);
+    RunStage(program_.stages.column, Dependence::j, kTileQueries);
+  }
+
+  template <class Use>
+  void RunKeys(const ScoreTiles<Real>& tiles, int first, int keys, Real* last, const Use& use) {
+    Open(first);
+    OpenLast(last);
+    int done = 0;
+    for (std::size_t k = 0; k < program_.outputs.size(); ++k) {
+      const ScoreOutput& output = program_.outputs[k];
+      for (; done < output.after; ++done) {
+        RunInTile(program_.stages.tile.instructions[static_cast<std::size_t>(done)], tiles, first,
+                  keys);
+      }
+      const Value& value = At(output.value);
+      if (k + 1 < program_.outputs.size()) {
+        use(static_cast<int>(k), value, first, keys);
+      } else if (value.data != last) {
+        Copy(value, keys, last);
+      }
+    }
+  }
 
   Value& At(int value) { return values_[static_cast<std::size_t>(value)]; }
 

@@ -141,6 +141,7 @@ class TangentBlock {
                           range.begin, panel.queries, static_cast<int>(range.end - range.begin)};
     const TileOffsets offsets = OffsetsOf(problem_, place, memory_.offsets);
     if (offsets.coverage == Coverage::none) return;
+    if (!MayTakePart(problem_, place, memory_.formula)) return;
     Stage();
     Score(p, place);
     if (offsets.written) AddOffsets(memory_.offsets, place.keys, memory_.scores);

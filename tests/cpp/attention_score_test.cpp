@@ -131,6 +131,42 @@ TYPED_TEST(AttentionScore, Gradients) {
   }
 }
 
+// A choice of -inf by what is known without s is known before s.
+TEST(AttentionScoreMasks, TilesThatAreEmptyWithoutS) {
+  const auto documents = [](std::int64_t k) { return k / 25; };
+  const auto presence_of = [&](std::string formula) {
+    ScoreCase<float> scores(std::move(formula), {ScoreArray("from", DType::i64, {2, 37}, documents),
+                                                 ScoreArray("to", DType::i32, {150}, documents)});
+    return scores.Presence();
+  };
+  for (const char* const formula : {
+           "Where(from(b, i) == to(j), s * s, -inf)",
+           "Where(j <= i, s, -inf)",
+           "Where(i >= 37, s, -inf)",  // the last tile's lanes go on
+           "Where((j > i) * (b == 1), s, -inf)",
+           "Where(j < i, -inf, Where(j - i < 70, s, -inf))",
+           "IfElse(i + j - 160, Where(h == 2, 0, -inf), -inf)",
+           "Where(to(j) != 4, Where(h == 1, -inf, s), s - h)",
+           "Where(h, -inf, s)",
+           "-inf",
+       }) {
+    SCOPED_TRACE(formula);
+    const auto presence = presence_of(formula);
+    std::size_t empty = 0;
+    for (const auto& tile : presence) {
+      EXPECT_EQ(tile.may, tile.does) << tile.place.query << ", " << tile.place.key;
+      empty += tile.does ? 0 : 1;
+    }
+    EXPECT_GT(empty, 0);
+  }
+  // Nothing is said where s, or what follows, decides.
+  for (const char* const formula :
+       {"Where(s > 9, s, -inf)", "Where(s > 9, s, Where(j < 0, s, -inf))", "s + Log(j < 0)",
+        "Where(j < 0, s, -inf) + i", "s"}) {
+    for (const auto& tile : presence_of(formula)) EXPECT_TRUE(tile.may) << formula;
+  }
+}
+
 TEST(AttentionScoreMasks, LeavesOutNaN) {
   ScoreCase<float> scores("Where(j <= i, s, -inf)", {});
   for (std::size_t k = 0; k < scores.s.size(); ++k) {
