@@ -94,7 +94,7 @@ def judge_second(call: Call, dtype: str, seed: int) -> None:
                 widen(wants[name]),
                 widen(x),
                 stored,
-                tolerances.ATTENTION_CURVATURE,
+                tolerances.ATTENTION_GRADIENT,
                 magnitude=call.magnitude(),
                 scale=sizes[name],
                 where=f"{name} along a direction",

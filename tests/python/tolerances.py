@@ -214,9 +214,4 @@ ATTENTION_GRADIENT = replace(
     ulps=1,
     stored=1.5,
 )
-ATTENTION_CURVATURE = replace(
-    ATTENTION_GRADIENT.times(3),
-    name="attention curvature",
-    reason="products of what is each as a gradient is: p, a slope less its mean, a stored mean",
-)
 EXACT = Tolerance("exact", "a sign, a mask or an index has no error", ulps=0)
