@@ -17,6 +17,7 @@ if torch is not None:
     from logsum.torch import AttentionMode, scaled_dot_product_attention
     from logsum.torch._attention_derivatives import attention_backward_tangent, attention_tangent
 
+    forward_ad = torch.autograd.forward_ad
     func = torch.func
 
 ARRAYS = {"bias": (2, 1, 4), "sinks": (2,), "slope": (2,)}
@@ -83,6 +84,23 @@ def test_operators(asking: bool) -> None:
     listed = [slope, *map(leaf, tangents)]
     opcheck(torch.ops.logsum.attention_backward_tangent.default, (*arguments, listed))
     assert len(attention_backward_tangent(*arguments, *listed)) == 5
+
+
+def test_reverse_mode_within_a_level_of_forward_mode() -> None:
+    """The gradient of a tangent, taken where arrays still have tangents, is no third derivative."""
+    k, v = normal(1, 2, 7, 4), normal(1, 2, 7, 4)
+    leaves = [normal(1, 2, 7, 4).requires_grad_() for _ in "qu"]
+
+    def gradients() -> Any:
+        return torch.autograd.grad(
+            ahead[0].square().sum() + ahead[1].sum(), leaves, retain_graph=True
+        )
+
+    with forward_ad.dual_level():
+        results = plain(forward_ad.make_dual(*leaves), k, v)
+        ahead = [forward_ad.unpack_dual(y).tangent for y in results]
+        within = gradients()
+    torch.testing.assert_close(within, gradients())
 
 
 def test_a_gradient_penalty_trains() -> None:

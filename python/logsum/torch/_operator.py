@@ -216,7 +216,7 @@ def _function(name: str, operator: Operator) -> type[Function]:
         def jvp(ctx: Any, *tangents: Any) -> Tensors | Gradients:
             arguments, kept = operator._recall(ctx)
             if not _transforms_active():
-                return operator.jvp(arguments, kept, tangents)
+                return operator.jvp(_primals(arguments), _primals(kept), tangents)
             # Autograd turns forward mode off in here, and with it the outer levels of nested
             # forward mode, whose tangents would silently be zero. It stays on instead, and what
             # comes in loses the tangents of the present level.
