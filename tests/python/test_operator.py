@@ -241,6 +241,43 @@ class TestNesting:
         torch.testing.assert_close(forward, backward)
 
 
+def moved_by_transform(a: Any) -> Any:
+    """Return the tangent of logsumexp along its own argument."""
+    return torch.func.jvp(lambda a: logsum.logsumexp(a, 1), (a,), (a,))[1]
+
+
+def moved_by_level(a: Any) -> Any:
+    """Return the same."""
+    with forward_ad.dual_level():
+        out = logsum.logsumexp(forward_ad.make_dual(a, a.clone()), 1)
+        return forward_ad.unpack_dual(out).tangent
+
+
+class TestCompiledForwardMode:
+    """A registered operator has no forward mode, so none is put into a graph for it."""
+
+    @pytest.mark.parametrize("moved", [moved_by_transform, moved_by_level])
+    def test_it_breaks_the_graph(self, moved: Any) -> None:
+        torch._dynamo.reset()
+        got = torch.compile(moved, backend="aot_eager")(A)
+        torch.testing.assert_close(got, (A.softmax(1) * A).sum(1))
+
+    @pytest.mark.parametrize("moved", [moved_by_transform, moved_by_level])
+    def test_it_does_not_compile_whole(self, moved: Any) -> None:
+        torch._dynamo.reset()
+        with pytest.raises(RuntimeError, match="logsumexp: forward mode does not compile"):
+            torch.compile(moved, backend="aot_eager", fullgraph=True)(A)
+
+    def test_level_outside(self) -> None:
+        """What was compiled without a level is not taken for a call inside of one."""
+        torch._dynamo.reset()
+        run = torch.compile(lambda a: logsum.logsumexp(a, 1), backend="aot_eager")
+        torch.testing.assert_close(run(A), A.logsumexp(1))
+        with forward_ad.dual_level():
+            got = forward_ad.unpack_dual(run(forward_ad.make_dual(A, A.clone()))).tangent
+        torch.testing.assert_close(got, (A.softmax(1) * A).sum(1))
+
+
 def test_every_operator_is_registered() -> None:
     importlib.import_module("logsum.torch._face")  # which imports all
 

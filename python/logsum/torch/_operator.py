@@ -141,11 +141,16 @@ class Operator:
         """Apply the operator by the path that suits the arguments."""
         if is_direct(arguments):
             return self.forward(*arguments)
-        if not _is_compiling():
-            if _transforms_active() or forward_ad._current_level >= 0:
-                return self.function.apply(*arguments)
-            if wants_gradient(arguments) and is_plain(arguments):
-                return self._apply_eagerly(*arguments)
+        if _is_compiling():
+            # A registered operator's tangents would silently be zero. Where the graph may break
+            # instead of this, the call comes again, outside of it.
+            if forward_ad._current_level >= 0:
+                name = self.schema.partition("(")[0]
+                raise RuntimeError(f"{name}: forward mode does not compile into a graph")
+        elif _transforms_active() or forward_ad._current_level >= 0:
+            return self.function.apply(*arguments)
+        elif wants_gradient(arguments) and is_plain(arguments):
+            return self._apply_eagerly(*arguments)
         return self.registered(*arguments)
 
     def forward(self, *arguments: Any) -> Any:
