@@ -93,7 +93,7 @@ void Arguments::SetSizes(const Tensor& q, const Tensor& k, const Tensor& v) {
     ThrowInvalid(function_, "q", Text("a number of heads that k's divides, ", p.kv_heads),
                  "shape " + ShapeString(q.shape));
   }
-  p.group = p.heads == 0 ? 1 : p.heads / p.kv_heads;
+  p.group = p.kv_heads == 0 ? 1 : p.heads / p.kv_heads;
   p.q = RowView(q);
   p.k = RowView(k);
   p.v = RowView(v);

@@ -55,7 +55,7 @@ BackwardPlan MakeBackwardPlan(const Problem& problem, const Gradients& gradients
     const bool is_real = gradients.bias.dtype == real;
     if (summed > (is_real ? kMostGroups : 1)) plan.pair_interval = is_real ? kMostGroups : summed;
   }
-  if (problem.batch == 0 || problem.heads == 0) plan.bundles = 0;
+  if (problem.batch == 0 || problem.kv_heads == 0) plan.bundles = 0;
   plan.queries = Cut(problem.queries, plan.bundles);
   plan.keys = Cut(problem.keys, plan.bundles);
 
@@ -65,7 +65,7 @@ BackwardPlan MakeBackwardPlan(const Problem& problem, const Gradients& gradients
   const std::int64_t fewest = std::min(query_groups, key_groups);
   // What is summed by the other axis beside dq, dk and dv has one copy.
   const bool alone = pulls_score || plan.bias == BiasSums::keys || plan.bias == BiasSums::queries;
-  plan.rounds = fewest == 0 || plan.bundles == 0 ? 0 : alone ? most : fewest;
+  plan.rounds = fewest == 0 || plan.bundles == 0 || problem.heads == 0 ? 0 : alone ? most : fewest;
   plan.copies = plan.rounds == 0 ? 1 : Ratio(most, plan.rounds);
   plan.antidiagonal = problem.causal && problem.window_left < 0;
   plan.band = std::clamp<std::int64_t>(Ratio(2 * kTasks, std::max<std::int64_t>(most, 1)), 1,

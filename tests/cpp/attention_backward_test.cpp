@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <random>
 #include <vector>
@@ -60,6 +61,28 @@ TEST(AttentionBackward, NoBatch) {
     work.Run();
     work.RunBackward();
     work.CheckBackward(0);
+  }
+}
+
+// Zero heads are a multiple of any: keys and values that no query sees have gradients of zero.
+TEST(AttentionBackward, NoQueryHeads) {
+  std::mt19937 random(16);
+  AttentionInput input = MakeInput(3, 40, 6, 6);
+  input.heads = 0;
+  input.kv_heads = 2;
+  Resize(input.bias, {1, 1, 1, 40});
+  FillNormal(random, input);
+  AttentionCase<float> work(input);
+  const std::initializer_list<Array<float>*> written = {
+      &work.grad_k,         &work.grad_v,         &work.grad_bias,
+      &work.grad_tangent.k, &work.grad_tangent.v, &work.grad_tangent.bias};
+  for (Array<float>* gradient : written) gradient->Fill([] { return 7.0; });
+  work.Run();
+  work.RunBackward();
+  work.RunTangent();
+  work.RunBackwardTangent();
+  for (const Array<float>* gradient : written) {
+    for (std::int64_t i = 0; i < gradient->Size(); ++i) EXPECT_EQ(gradient->Get(i), 0) << i;
   }
 }
 
