@@ -268,6 +268,20 @@ class TestCompiledForwardMode:
         with pytest.raises(RuntimeError, match="logsumexp: forward mode does not compile"):
             torch.compile(moved, backend="aot_eager", fullgraph=True)(A)
 
+    def test_genred(self) -> None:
+        """Of programs in C++, which take a way of their own."""
+        args = tuple(arguments(2))
+        torch._dynamo.reset()
+
+        def moved(*args: Any) -> Any:
+            return torch.func.jvp(PAIRS, args, args)[1] * 2
+
+        want = moved(*args)
+        torch.testing.assert_close(torch.compile(moved, backend="aot_eager")(*args), want)
+        torch._dynamo.reset()
+        with pytest.raises(RuntimeError, match="Genred: forward mode does not compile"):
+            torch.compile(moved, backend="aot_eager", fullgraph=True)(*args)
+
     def test_level_outside(self) -> None:
         """What was compiled without a level is not taken for a call inside of one."""
         torch._dynamo.reset()

@@ -88,6 +88,16 @@ def is_direct(arguments: Arguments) -> bool:
     return not _is_compiling() and not wants_gradient(arguments) and is_plain(arguments)
 
 
+def check_traceable(name: str) -> None:
+    """Raise in forward mode, where a graph is traced.
+
+    A registered operator's tangents would silently be zero. Where the graph may break instead of
+    this, the call comes again, outside of it.
+    """
+    if forward_ad._current_level >= 0:
+        raise RuntimeError(f"{name}: forward mode does not compile into a graph")
+
+
 class Operator:
     """An operation on tensors. A subclass declares it; its one instance is called.
 
@@ -142,11 +152,7 @@ class Operator:
         if is_direct(arguments):
             return self.forward(*arguments)
         if _is_compiling():
-            # A registered operator's tangents would silently be zero. Where the graph may break
-            # instead of this, the call comes again, outside of it.
-            if forward_ad._current_level >= 0:
-                name = self.schema.partition("(")[0]
-                raise RuntimeError(f"{name}: forward mode does not compile into a graph")
+            check_traceable(self.schema.partition("(")[0])
         elif _transforms_active() or forward_ad._current_level >= 0:
             return self.function.apply(*arguments)
         elif wants_gradient(arguments) and is_plain(arguments):

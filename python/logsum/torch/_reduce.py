@@ -25,6 +25,7 @@ from logsum.torch._operator import (
     _function,
     _is_compiling,
     _transforms_active,
+    check_traceable,
     is_direct,
     is_plain,
     wants_gradient,
@@ -65,6 +66,8 @@ class _Reduce(Operator):
         """Apply a program by the path that suits the tensors."""
         if is_direct(tensors):
             return self.forward(program, *tensors)  # type: ignore[no-any-return]
+        if _is_compiling():
+            check_traceable(NAME)
         if _transforms_active() or forward_ad._current_level >= 0:
             return self.function.apply(program.saving(), *tensors)  # type: ignore[no-any-return]
         watched = program.saving() if wants_gradient(tensors) else program
@@ -94,7 +97,9 @@ class _Reduce(Operator):
 
     def compute(self, outputs: Outputs, program: Program, *tensors: Tensor) -> None:
         """Run the program."""
-        program.reduction.run(list(map(view, tensors)), list(map(view, outputs)))
+        # By its class: what dynamo resumes after a break loses a C++ method's object.
+        run = type(program.reduction).run
+        run(program.reduction, list(map(view, tensors)), list(map(view, outputs)))
 
     # ---- derivatives ----------------------------------------------------------------------
 
@@ -254,6 +259,7 @@ def reduced(program: Program, args: Sequence[Any], dtype: str | None) -> Sequenc
     if dtype is not None:
         check_dtype(program.arguments[0].name, dtype, str(first).removeprefix("torch."))
     if _is_compiling():
+        check_traceable(NAME)
         # The operator takes the texts: nothing of C++ is for dynamo to see.
         watched = program.is_smooth and wants_gradient(tensors)
         steps = SAVING if watched else ""
