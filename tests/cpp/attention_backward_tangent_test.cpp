@@ -13,6 +13,7 @@
 #include "attention/backward_plan.hpp"
 #include "attention_backward_tangent_check.hpp"
 #include "attention_case.hpp"
+#include "attention_inputs.hpp"
 #include "attention_problem.hpp"
 #include "core/target.hpp"
 #include "each_target.hpp"
@@ -90,12 +91,7 @@ TYPED_TEST_SUITE(AttentionBackwardTangentTyped, Types);
 TYPED_TEST(AttentionBackwardTangentTyped, HeadsAndStrides) {
   std::mt19937 random(3);
   for (const std::int64_t kv_heads : {1, 2, 6}) {
-    AttentionInput input = MakeInput(70, 150, 18, 20);
-    input.batch = 2;
-    input.heads = 6;
-    input.kv_heads = kv_heads;
-    input.options.causal = Causal::bottom_right;
-    FillNormal(random, input);
+    const AttentionInput input = DrawHeads(random, kv_heads);
     CheckTangents<TypeParam>(input);
     CheckTangents<TypeParam>(input, kRowsBeforeHeads);
   }
@@ -105,16 +101,7 @@ TYPED_TEST(AttentionBackwardTangentTyped, EveryShapeOfBias) {
   std::mt19937 random(4);
   for (unsigned axes = 0; axes < 16; ++axes) {
     for (const std::int64_t queries : {40, 270}) {
-      AttentionInput input = MakeInput(queries, 140, 2, 2);
-      input.batch = 2;
-      input.heads = 2;
-      const auto size = [&](unsigned axis, std::int64_t all) {
-        return (axes >> axis & 1) != 0 ? all : 1;
-      };
-      Resize(input.bias, {size(0, 2), size(1, 2), size(2, queries), size(3, 140)});
-      FillNormal(random, input);
-      input.options.causal = axes % 3 == 0 ? Causal::top_left : Causal::none;
-      CheckTangents<TypeParam>(input);
+      CheckTangents<TypeParam>(DrawBias(random, axes, queries));
     }
   }
 }
@@ -132,44 +119,16 @@ TYPED_TEST(AttentionBackwardTangentTyped, EverySetOfMoves) {
 TYPED_TEST(AttentionBackwardTangentTyped, Features) {
   std::mt19937 random(6);
   for (int n = 0; n < 30; ++n) {
-    AttentionInput input =
-        MakeInput(1 + random() % 300, 1 + random() % 400, 1 + random() % 20, 1 + random() % 20);
-    input.batch = 1 + random() % 2;
-    input.kv_heads = 1 + random() % 2;
-    input.heads = input.kv_heads * (1 + random() % 3);
-    DrawRegion(random, input);
-    if (random() % 2 == 0) input.options.softcap = 2;
-    if (random() % 2 == 0) input.sinks.resize(static_cast<std::size_t>(input.heads));
-    const auto draw = [&](BroadcastValues& array) {
-      const auto size = [&](std::int64_t all) { return random() % 2 == 0 ? all : 1; };
-      Resize(array, {size(input.batch), size(input.heads), size(input.queries), size(input.keys)});
-    };
-    if (random() % 2 == 0) draw(input.mask);
-    if (random() % 2 == 0) draw(input.bias);
-    FillNormal(random, input);
-    if (random() % 2 == 0 && input.bias.IsThere()) {
-      for (double& value : input.bias.values) {
-        if (random() % 5 == 0) value = -kInf;
-      }
-    }
+    const AttentionInput input = DrawFeatures(random);
     const auto any = [&] { return random() % 4 != 0; };
     CheckTangents<TypeParam>(input, n % 2 == 0 ? std::vector<int>{} : kRowsBeforeHeads,
                              {.q = any(), .k = any(), .v = any(), .bias = any(), .sinks = any()});
   }
 }
 
-// Few queries against many keys, and the other way round: copies of sums (backward_plan.hpp).
 TYPED_TEST(AttentionBackwardTangentTyped, LongAndShort) {
   std::mt19937 random(7);
-  for (const auto& [queries, keys] : {std::array{3, 3000}, {270, 1000}, {3000, 3}, {1000, 270}}) {
-    for (const bool has_bias : {false, true}) {
-      AttentionInput input = MakeInput(queries, keys, 3, 5);
-      if (has_bias) Resize(input.bias, {1, 1, queries > keys ? queries : 1, keys});
-      input.sinks.resize(1);
-      FillNormal(random, input);
-      CheckTangents<TypeParam>(input);
-    }
-  }
+  for (const AttentionInput& input : DrawLongAndShort(random)) CheckTangents<TypeParam>(input);
 }
 
 template <class T>
@@ -187,15 +146,7 @@ std::vector<double> TangentsOf(AttentionCase<T>& work, int threads) {
 TEST(AttentionBackwardTangent, SameBitsForEveryThreadCount) {
   std::mt19937 random(8);
   for (int n = 0; n < 8; ++n) {
-    AttentionInput input = MakeInput(900, n % 2 == 0 ? 1100 : 300, 16, 16);
-    input.heads = 4;
-    input.kv_heads = 2;
-    input.options.causal = n % 3 == 0 ? Causal::bottom_right : Causal::none;
-    if (n % 4 == 1) input.options.window_left = 200;
-    if (n < 4) Resize(input.bias, {1, n == 0 ? 4 : 1, n == 1 ? 1 : 900, n == 2 ? 1 : input.keys});
-    input.sinks.resize(4);
-    FillNormal(random, input);
-    AttentionCase<float> work(input);
+    AttentionCase<float> work(DrawLong(random, n));
     work.Run();
     work.RunTangent();
     const std::vector<double> one = TangentsOf(work, 1);

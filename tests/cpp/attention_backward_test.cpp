@@ -12,6 +12,7 @@
 #include "attention/backward_kernels.hpp"
 #include "attention/backward_plan.hpp"
 #include "attention_case.hpp"
+#include "attention_inputs.hpp"
 #include "attention_problem.hpp"
 #include "attention_reference.hpp"
 #include "core/target.hpp"
@@ -106,12 +107,7 @@ TYPED_TEST_SUITE(AttentionBackwardTyped, Types);
 TYPED_TEST(AttentionBackwardTyped, HeadsAndStrides) {
   std::mt19937 random(3);
   for (const std::int64_t kv_heads : {1, 2, 6}) {
-    AttentionInput input = MakeInput(70, 150, 18, 20);
-    input.batch = 2;
-    input.heads = 6;
-    input.kv_heads = kv_heads;
-    input.options.causal = Causal::bottom_right;
-    FillNormal(random, input);
+    const AttentionInput input = DrawHeads(random, kv_heads);
     Check<TypeParam>(input);
     Check<TypeParam>(input, kRowsBeforeHeads);
   }
@@ -121,16 +117,7 @@ TYPED_TEST(AttentionBackwardTyped, EveryShapeOfBias) {
   std::mt19937 random(4);
   for (unsigned axes = 0; axes < 16; ++axes) {
     for (const std::int64_t queries : {40, 270}) {
-      AttentionInput input = MakeInput(queries, 140, 2, 2);
-      input.batch = 2;
-      input.heads = 2;
-      const auto size = [&](unsigned axis, std::int64_t all) {
-        return (axes >> axis & 1) != 0 ? all : 1;
-      };
-      Resize(input.bias, {size(0, 2), size(1, 2), size(2, queries), size(3, 140)});
-      FillNormal(random, input);
-      input.options.causal = axes % 3 == 0 ? Causal::top_left : Causal::none;
-      Check<TypeParam>(input);
+      Check<TypeParam>(DrawBias(random, axes, queries));
     }
   }
 }
@@ -152,42 +139,14 @@ TYPED_TEST(AttentionBackwardTyped, BiasOfManyHeads) {
 TYPED_TEST(AttentionBackwardTyped, Features) {
   std::mt19937 random(6);
   for (int n = 0; n < 30; ++n) {
-    AttentionInput input =
-        MakeInput(1 + random() % 300, 1 + random() % 400, 1 + random() % 20, 1 + random() % 20);
-    input.batch = 1 + random() % 2;
-    input.kv_heads = 1 + random() % 2;
-    input.heads = input.kv_heads * (1 + random() % 3);
-    DrawRegion(random, input);
-    if (random() % 2 == 0) input.options.softcap = 2;
-    if (random() % 2 == 0) input.sinks.resize(static_cast<std::size_t>(input.heads));
-    const auto draw = [&](BroadcastValues& array) {
-      const auto size = [&](std::int64_t all) { return random() % 2 == 0 ? all : 1; };
-      Resize(array, {size(input.batch), size(input.heads), size(input.queries), size(input.keys)});
-    };
-    if (random() % 2 == 0) draw(input.mask);
-    if (random() % 2 == 0) draw(input.bias);
-    FillNormal(random, input);
-    if (random() % 2 == 0 && input.bias.IsThere()) {
-      for (double& value : input.bias.values) {
-        if (random() % 5 == 0) value = -std::numeric_limits<double>::infinity();
-      }
-    }
+    const AttentionInput input = DrawFeatures(random);
     Check<TypeParam>(input, n % 2 == 0 ? std::vector<int>{} : kRowsBeforeHeads);
   }
 }
 
-// Few queries against many keys, and the other way round: copies of sums (backward_plan.hpp).
 TYPED_TEST(AttentionBackwardTyped, LongAndShort) {
   std::mt19937 random(7);
-  for (const auto& [queries, keys] : {std::array{3, 3000}, {270, 1000}, {3000, 3}, {1000, 270}}) {
-    for (const bool has_bias : {false, true}) {
-      AttentionInput input = MakeInput(queries, keys, 3, 5);
-      if (has_bias) Resize(input.bias, {1, 1, queries > keys ? queries : 1, keys});
-      input.sinks.resize(1);
-      FillNormal(random, input);
-      Check<TypeParam>(input);
-    }
-  }
+  for (const AttentionInput& input : DrawLongAndShort(random)) Check<TypeParam>(input);
 }
 
 std::vector<double> GradientsOf(AttentionCase<float>& work, int threads) {
@@ -204,15 +163,7 @@ std::vector<double> GradientsOf(AttentionCase<float>& work, int threads) {
 TEST(AttentionBackward, SameBitsForEveryThreadCount) {
   std::mt19937 random(8);
   for (int n = 0; n < 8; ++n) {
-    AttentionInput input = MakeInput(900, n % 2 == 0 ? 1100 : 300, 16, 16);
-    input.heads = 4;
-    input.kv_heads = 2;
-    input.options.causal = n % 3 == 0 ? Causal::bottom_right : Causal::none;
-    if (n % 4 == 1) input.options.window_left = 200;
-    if (n < 4) Resize(input.bias, {1, n == 0 ? 4 : 1, n == 1 ? 1 : 900, n == 2 ? 1 : input.keys});
-    input.sinks.resize(4);
-    FillNormal(random, input);
-    AttentionCase<float> work(input);
+    AttentionCase<float> work(DrawLong(random, n));
     work.Run();
     const std::vector<double> one = GradientsOf(work, 1);
     for (const int threads : {2, 3, 8}) EXPECT_EQ(GradientsOf(work, threads), one);

@@ -3,11 +3,11 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <random>
 #include <vector>
 
 #include "attention_case.hpp"
+#include "attention_inputs.hpp"
 #include "attention_problem.hpp"
 #include "attention_reference.hpp"
 #include "core/target.hpp"
@@ -72,12 +72,7 @@ TYPED_TEST_SUITE(AttentionTangentTyped, Types);
 TYPED_TEST(AttentionTangentTyped, HeadsAndStrides) {
   std::mt19937 random(4);
   for (const std::int64_t kv_heads : {1, 2, 6}) {
-    AttentionInput input = MakeInput(70, 150, 18, 20);
-    input.batch = 2;
-    input.heads = 6;
-    input.kv_heads = kv_heads;
-    input.options.causal = Causal::bottom_right;
-    FillNormal(random, input);
+    const AttentionInput input = DrawHeads(random, kv_heads);
     Check<TypeParam>(input);
     Check<TypeParam>(input, {}, kRowsBeforeHeads);
   }
@@ -101,42 +96,14 @@ TYPED_TEST(AttentionTangentTyped, EveryDirection) {
 TYPED_TEST(AttentionTangentTyped, EveryShapeOfBias) {
   std::mt19937 random(6);
   for (unsigned axes = 0; axes < 16; ++axes) {
-    AttentionInput input = MakeInput(40, 140, 2, 2);
-    input.batch = 2;
-    input.heads = 2;
-    const auto size = [&](unsigned axis, std::int64_t all) {
-      return (axes >> axis & 1) != 0 ? all : 1;
-    };
-    Resize(input.bias, {size(0, 2), size(1, 2), size(2, 40), size(3, 140)});
-    FillNormal(random, input);
-    input.options.causal = axes % 3 == 0 ? Causal::top_left : Causal::none;
-    Check<TypeParam>(input);
+    Check<TypeParam>(DrawBias(random, axes, 40));
   }
 }
 
 TYPED_TEST(AttentionTangentTyped, Features) {
   std::mt19937 random(7);
   for (int n = 0; n < 25; ++n) {
-    AttentionInput input =
-        MakeInput(1 + random() % 300, 1 + random() % 400, 1 + random() % 20, 1 + random() % 20);
-    input.batch = 1 + random() % 2;
-    input.kv_heads = 1 + random() % 2;
-    input.heads = input.kv_heads * (1 + random() % 3);
-    DrawRegion(random, input);
-    if (random() % 2 == 0) input.options.softcap = 2;
-    if (random() % 2 == 0) input.sinks.resize(static_cast<std::size_t>(input.heads));
-    const auto draw = [&](BroadcastValues& array) {
-      const auto size = [&](std::int64_t all) { return random() % 2 == 0 ? all : 1; };
-      Resize(array, {size(input.batch), size(input.heads), size(input.queries), size(input.keys)});
-    };
-    if (random() % 2 == 0) draw(input.mask);
-    if (random() % 2 == 0) draw(input.bias);
-    FillNormal(random, input);
-    if (random() % 2 == 0 && input.bias.IsThere()) {
-      for (double& value : input.bias.values) {
-        if (random() % 5 == 0) value = -std::numeric_limits<double>::infinity();
-      }
-    }
+    const AttentionInput input = DrawFeatures(random);
     const auto draw_bit = [&] { return random() % 4 != 0; };
     const Moves moves{draw_bit(), draw_bit(), draw_bit(), draw_bit(), draw_bit()};
     Check<TypeParam>(input, moves, n % 2 == 0 ? std::vector<int>{} : kRowsBeforeHeads);
@@ -146,15 +113,7 @@ TYPED_TEST(AttentionTangentTyped, Features) {
 TEST(AttentionTangent, SameBitsForEveryThreadCount) {
   std::mt19937 random(8);
   for (int n = 0; n < 6; ++n) {
-    AttentionInput input = MakeInput(900, n % 2 == 0 ? 1100 : 300, 16, 16);
-    input.heads = 4;
-    input.kv_heads = 2;
-    input.options.causal = n % 3 == 0 ? Causal::bottom_right : Causal::none;
-    if (n % 4 == 1) input.options.window_left = 200;
-    Resize(input.bias, {1, n == 0 ? 4 : 1, n == 1 ? 1 : 900, n == 2 ? 1 : input.keys});
-    input.sinks.resize(4);
-    FillNormal(random, input);
-    AttentionCase<float> work(input);
+    AttentionCase<float> work(DrawLong(random, n));
     work.Run();
     work.RunTangent(1);
     const auto out = AttentionCase<float>::Values(work.out_tangent);
