@@ -90,6 +90,7 @@ def test_page_on_attention() -> None:
     torch.testing.assert_close(names["slope"], (gradient(names["k"]) * names["u"]).sum())
     step = 1e-4 * names["u"]
     ends = gradient(names["k"] + step), gradient(names["k"] - step)
+    # Central differences: the square of the step, and roundings over the step.
     torch.testing.assert_close(names["bent"], (ends[0] - ends[1]) / 2e-4, rtol=1e-5, atol=1e-6)
     assert names["points"].grad.isfinite().all()
 
