@@ -240,7 +240,7 @@ def _shared_bias() -> dict[str, Any]:
     sizes = Sizes(8, 4096, 4096, 64, 64)
     calls, _ = work.biased(np.random.default_rng(34), sizes)
     with use_threads(_THREADS):
-        found = interleave(calls, budget=1, min_rounds=3)
+        found = interleave(calls, budget=1, min_rounds=7)
     gained = found["torch"].median / found[peers.OURS].median
     what = f"speed over torch, forward and backward with a bias that heads share, {sizes}"
     return judge(f"{what}, {_THREADS} threads", gained, at_least=2.5)
