@@ -82,7 +82,7 @@ def _scale(scale: Any) -> float:
     if scale is None:
         return 0.0
     number = _real("scale", scale)
-    if not math.isfinite(number):
+    if not -math.inf < number < math.inf:  # what torch.compile traces of a scale made from sizes
         raise value_error(NAME, "scale", "a finite number, or None for 1/sqrt(D)", number)
     return number if number else _NO_SCALE
 

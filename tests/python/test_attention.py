@@ -294,6 +294,7 @@ def test_vmap_over_nothing(score: str | None) -> None:
     assert out.shape == queries.shape
 
 
+@needs_torch
 def test_a_shared_bias_has_a_gradient_for_each_entry_of_vmap() -> None:
     call = plain(6, 9).converted(tensors("float64"))
     bias = torch.randn(9, dtype=torch.float64)
@@ -317,3 +318,17 @@ def test_formulas_have_gradients(score: str) -> None:
     call.score_args = {name: 0.1 * GENERATOR.normal(size=sizes[name]) for name in names}
     for dtype in ("float32", "float64"):
         judge_gradients(call.converted(tensors(dtype)), dtype)
+
+
+@needs_torch
+def test_a_scale_of_an_open_size_compiles() -> None:
+    """As callers write it; torch.compile is asked to leave the size open."""
+
+    def run(q: Any, k: Any) -> Any:
+        return logsum.attention(q, k, k, scale=q.shape[-1] ** -0.5)
+
+    torch._dynamo.reset()
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager", dynamic=True)
+    for dim in (4, 9):
+        q, k = torch.randn(1, 2, 3, dim), torch.randn(1, 2, 5, dim)
+        torch.testing.assert_close(compiled(q, k), logsum.attention(q, k, k))
