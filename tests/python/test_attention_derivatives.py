@@ -22,6 +22,8 @@ from tensors import needs_torch, torch
 pytestmark = needs_torch
 
 if torch is not None:
+    from torch.autograd import forward_ad
+
     from logsum.torch._attention_derivatives import attention_tangent
 
     func = torch.func
@@ -253,3 +255,26 @@ def test_the_registered_operator_refuses_the_third_derivative() -> None:
     )
     with pytest.raises(RuntimeError, match="third"):
         found.sum().backward()
+
+
+def test_second_derivatives_pass_no_hooks_of_results() -> None:
+    """They would be called with None, since what the results add is part of other gradients."""
+    arrays, incoming, direction = heavy(4, torch.float64)
+    seen: list[Any] = []
+
+    def watched(*x: Any) -> Any:
+        results = plain(*x)
+        for result in results:
+            result.register_hook(seen.append)
+        return results
+
+    for x in arrays:
+        x.requires_grad_()
+    first = torch.autograd.grad(watched(*arrays), arrays, incoming, create_graph=True)
+    assert all(torch.equal(*pair) for pair in zip(seen, incoming, strict=True))
+    torch.autograd.grad(first, arrays, direction)
+    with forward_ad.dual_level():
+        results = watched(*map(forward_ad.make_dual, arrays, direction))
+        moved = [forward_ad.unpack_dual(x).tangent for x in results]
+        torch.autograd.grad(moved, arrays, incoming)
+    assert len(seen) == 2

@@ -13,9 +13,9 @@ from logsum import _core
 from logsum._arguments import type_error, value_error
 from logsum._attention_arguments import NAME, Options, check_shapes
 from logsum.torch._attention_derivatives import along, gradients
-from logsum.torch._attention_point import OPERANDS_SCHEMA, OPTIONS_SCHEMA, AttentionOperator
+from logsum.torch._attention_point import OPERANDS_SCHEMA, OPTIONS_SCHEMA, AttentionOperator, Point
 from logsum.torch._integers import as_integers
-from logsum.torch._operator import Arguments, Gradients, Kept
+from logsum.torch._operator import Arguments, Gradients, Kept, without_history
 from logsum.torch._sum import lse_dtype
 from logsum.torch._tensors import (
     INTEGERS,
@@ -49,15 +49,19 @@ class _Attention(AttentionOperator):
     def vjp(
         self, arguments: Arguments, kept: Kept, grads: Gradients, needed: Sequence[bool]
     ) -> Gradients:
-        point = self.point(arguments)._replace(results=kept)
-        found = gradients(point, grads, self.needed_sources(needed, arguments))
+        found = gradients(
+            self._point_of(arguments, kept), grads, self.needed_sources(needed, arguments)
+        )
         return tuple(self.in_places(arguments, found))
 
     def jvp(self, arguments: Arguments, kept: Kept, tangents: Gradients) -> Gradients:
         direction = self.of_sources(tangents, arguments)
         if not direction:
             return tuple(map(torch.zeros_like, kept))
-        return along(self.point(arguments)._replace(results=kept), direction)
+        return along(self._point_of(arguments, kept), direction)
+
+    def _point_of(self, arguments: Arguments, kept: Kept) -> Point:
+        return self.point(arguments)._replace(results=without_history(kept))
 
 
 attention_operator = _Attention()

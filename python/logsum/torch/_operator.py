@@ -33,6 +33,7 @@ _is_compiling = torch.compiler.is_compiling
 _dispatch_keys = torch._C._dispatch_keys
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _function_modes = torch._C._len_torch_function_stack
+_make_dual: Any = forward_ad.make_dual
 _unpack_dual: Any = forward_ad.unpack_dual
 _transforms_active = torch._C._are_functorch_transforms_active
 
@@ -202,6 +203,23 @@ class Operator:
 def _primals(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(
         _unpack_dual(value).primal if isinstance(value, Tensor) else value for value in values
+    )
+
+
+def without_history(tensors: Kept) -> Kept:
+    """Outputs for operators that give no gradients to them: autograd would go to their node.
+
+    On the way there it would call their hooks with None. Tangents stay, for the sake of which a
+    transform, that has its own levels of them, gets the outputs as they are.
+    """
+    if _transforms_active():
+        return tensors
+    if forward_ad._current_level < 0:
+        return tuple(tensor.detach() for tensor in tensors)
+    duals = map(_unpack_dual, tensors)
+    return tuple(
+        primal.detach() if tangent is None else _make_dual(primal.detach(), tangent)
+        for primal, tangent in duals
     )
 
 
