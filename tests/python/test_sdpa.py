@@ -151,6 +151,63 @@ def test_refusals() -> None:
         scaled_dot_product_attention(q, k.numpy(), v)
     with pytest.raises(ValueError, match="at least 2 axes"):
         scaled_dot_product_attention(q[0, 0, 0], k, v)
+    with pytest.raises(TypeError, match="is_causal: expected bool, got str"):
+        scaled_dot_product_attention(q, k, v, is_causal="bottom-right")
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "message"),
+    [
+        ({"key": (2, 4, 40, 9)}, ValueError, r"key: .* E = 8 .* got \(2, 4, 40, 9\)"),
+        ({"value": (2, 4, 41, 6)}, ValueError, r"value: .* S = 40 .* got \(2, 4, 41, 6\)"),
+        ({"attn_mask": (3, 40)}, ValueError, r"attn_mask: .* \(2, 4, 33, 40\), got \(3, 40\)"),
+        ({"attn_mask": (1, 2, 4, 33, 40)}, ValueError, r"attn_mask: .* got \(1, 2, 4, 33, 40\)"),
+        ({"key": "float64"}, TypeError, "key: .*query's dtype torch.float32, got torch.float64"),
+        ({"query": "int64"}, TypeError, "query: .*float32.* got torch.int64"),
+        ({"attn_mask": "float64"}, TypeError, "attn_mask: .*float32.* got torch.float64"),
+        ({"attn_mask": "float16"}, TypeError, "attn_mask: .*float32.* got torch.float16"),
+    ],
+    ids=str,
+)
+def test_refusals_by_torch_names(
+    changed: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    """What is wrong is called what the caller calls it; torch refuses it as well."""
+    arguments = dict(zip(("query", "key", "value"), qkv(FULL), strict=True))
+    for name, what in changed.items():
+        before = arguments.get(name, normal(33, 40))
+        is_dtype = isinstance(what, str)
+        arguments[name] = before.to(getattr(torch, what)) if is_dtype else normal(*what)
+    with pytest.raises(kind, match=f"^scaled_dot_product_attention: {message}"):
+        scaled_dot_product_attention(**arguments)
+    with pytest.raises(RuntimeError):
+        theirs(**arguments)
+
+
+@pytest.mark.parametrize("variant", ["causal_upper_left", "causal_lower_right"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_causal_biases_of_torch(variant: str, inside: bool) -> None:
+    """They are tensors whose memory means nothing."""
+    from torch.nn.attention import bias
+
+    mask = getattr(bias, variant)(33, 40)
+    with AttentionMode() if inside else torch.enable_grad():
+        ours = theirs if inside else scaled_dot_product_attention
+        got = ours(*qkv(FULL), mask)
+        with pytest.raises(ValueError, match=r"attn_mask: .*33 queries and 40 keys, got 33 and 41"):
+            ours(*qkv(FULL), getattr(bias, variant)(33, 41))
+    torch.testing.assert_close(got, theirs(*qkv(FULL), mask), rtol=2e-5, atol=2e-6)
+
+
+def test_no_heads_are_a_group() -> None:
+    out = scaled_dot_product_attention(*(x[:, :0] for x in qkv(FULL)), enable_gqa=True)
+    assert out.shape == (2, 0, 33, 6)
+
+
+def test_a_mask_of_float32_beside_float64() -> None:
+    inputs, mask = [x.double() for x in qkv(FULL)], normal(33, 40)
+    got = scaled_dot_product_attention(*inputs, mask)
+    torch.testing.assert_close(got, theirs(*inputs, mask), rtol=1e-12, atol=1e-12)
 
 
 # ---- layers --------------------------------------------------------------------------------
