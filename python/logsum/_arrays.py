@@ -13,16 +13,20 @@ FLOATING = tuple(np.dtype(kind) for kind in (np.float16, np.float32, np.float64)
 EXPECTED = "float16, float32 or float64"
 
 
-def as_array(
-    function: str, argument: str, value: Any, expected: str = f"{EXPECTED}, or integers"
-) -> NDArray[Any]:
-    """An array_like as an array of numbers; `expected` says which, for errors.
+def check_plain(function: str, argument: str, value: Any) -> None:
+    """Refuse masked arrays and matrices, as SciPy does.
 
-    Masked arrays and matrices are refused, as in SciPy: a mask would silently be lost, and a
-    matrix has rules of its own.
+    A mask would silently be lost, and a matrix has rules of its own.
     """
     if isinstance(value, np.ma.MaskedArray | np.matrix):
         raise type_error(function, argument, "a plain array", type_name(value))
+
+
+def as_array(
+    function: str, argument: str, value: Any, expected: str = f"{EXPECTED}, or integers"
+) -> NDArray[Any]:
+    """An array_like as an array of numbers; `expected` says which, for errors."""
+    check_plain(function, argument, value)
     try:
         array = np.asarray(value)
     except ValueError as error:  # rows of several lengths
@@ -50,6 +54,7 @@ def as_floating(function: str, argument: str, value: Any) -> NDArray[Any]:
 
 def as_mask(function: str, argument: str, value: Any) -> NDArray[np.bool_]:
     """A boolean array_like."""
+    check_plain(function, argument, value)
     array = np.asarray(value)
     if array.dtype != np.bool_:
         raise type_error(function, argument, "bool", given_dtype(value, array.dtype))

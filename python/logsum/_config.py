@@ -6,7 +6,9 @@ import operator
 from importlib.util import find_spec
 
 from logsum import _core
-from logsum._arguments import type_error, type_name
+from logsum._arguments import type_error, type_name, value_error
+
+_MOST = (1 << 31) - 1  # what the C++ call takes
 
 
 def set_num_threads(n: int) -> None:
@@ -26,7 +28,7 @@ def set_num_threads(n: int) -> None:
     TypeError
         If `n` is not an integer.
     ValueError
-        If `n` is negative.
+        If `n` is negative or beyond a C++ int.
 
     Examples
     --------
@@ -40,6 +42,8 @@ def set_num_threads(n: int) -> None:
         count = operator.index(n)
     except TypeError:
         raise type_error("set_num_threads", "n", "int", type_name(n)) from None
+    if not 0 <= count <= _MOST:
+        raise value_error("set_num_threads", "n", f"an integer from 0 to {_MOST}", count)
     _core.set_num_threads(count)
 
 

@@ -13,7 +13,7 @@ from logsum._dispatch import torch_face
 from logsum._einsum_equation import NAME, argument
 from logsum._einsum_plan import cached_plan
 from logsum._einsum_run import run
-from logsum._products import check_semiring
+from logsum._semirings import own_semiring_name
 
 if TYPE_CHECKING:
     from logsum._typing import ArrayT
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-def logeinsumexp(equation: str, *operands: ArrayT, semiring: str = "log") -> ArrayT:
+def logeinsumexp(equation: str, *operands: ArrayT, semiring: Any = "log") -> ArrayT:
     """Compute an Einstein summation of exponentials, ``log(einsum(equation, exp(a), ...))``.
 
     Parameters
@@ -35,7 +35,7 @@ def logeinsumexp(equation: str, *operands: ArrayT, semiring: str = "log") -> Arr
     *operands : Array
         Exponents, of one dtype and device: float16, bfloat16 (torch), float32 or float64. An axis
         of size one fits any size.
-    semiring : {"log", "max"}, optional
+    semiring : {"log", "max"}, Log or Max, optional
         "max" takes maxima in place of logarithms of sums.
 
     Returns
@@ -85,7 +85,7 @@ def logeinsumexp(equation: str, *operands: ArrayT, semiring: str = "log") -> Arr
     """
     if not isinstance(equation, str):
         raise type_error(NAME, "equation", "str", type_name(equation))
-    check_semiring(NAME, semiring)
+    semiring = own_semiring_name(NAME, semiring)
     if not operands:
         raise value_error(NAME, "operands", "at least one", "none")
     face = torch_face(*operands)

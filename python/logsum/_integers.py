@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logsum._arguments import type_error, type_name, value_error
+from logsum._arrays import check_plain
 
 EXPECTED = "integers, in an array, a tensor or a list"
 
@@ -17,6 +18,7 @@ def as_integers(function: str, argument: str, value: Any) -> NDArray[np.int64]:
     """Integers in an array, a tensor on any device or nested lists, as an int64 array."""
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         value = value.detach().cpu().numpy()
+    check_plain(function, argument, value)
     try:
         array = np.asarray(value)
     except ValueError:  # rows of several lengths

@@ -10,7 +10,8 @@ from logsum import _core
 from logsum._arguments import type_error, value_error
 from logsum._arrays import as_floating
 from logsum._dispatch import torch_face
-from logsum._products import check_semiring, product_shape
+from logsum._products import product_shape
+from logsum._semirings import own_semiring_name
 
 if TYPE_CHECKING:
     from logsum._typing import ArrayT
@@ -23,7 +24,7 @@ def logmatmulexp(
     A: ArrayT,
     B: ArrayT,
     *,
-    semiring: str = ...,
+    semiring: Any = ...,
     return_argmax: Literal[False] = ...,
     return_bound: Literal[False] = ...,
 ) -> ArrayT: ...
@@ -32,7 +33,7 @@ def logmatmulexp(
     A: ArrayT,
     B: ArrayT,
     *,
-    semiring: str = ...,
+    semiring: Any = ...,
     return_argmax: bool = ...,
     return_bound: bool = ...,
 ) -> Any: ...
@@ -40,7 +41,7 @@ def logmatmulexp(
     A: Any,
     B: Any,
     *,
-    semiring: str = "log",
+    semiring: Any = "log",
     return_argmax: bool = False,
     return_bound: bool = False,
 ) -> Any:
@@ -57,7 +58,7 @@ def logmatmulexp(
         Shape (..., M, K); float16, bfloat16 (torch), float32 or float64.
     B : Array
         Shape (..., K, N), of the dtype of `A`. Batch axes broadcast.
-    semiring : {"log", "max"}, optional
+    semiring : {"log", "max"}, Log or Max, optional
         What the terms are added by.
     return_argmax : bool, optional
         Return also which k has the maximum; with the max semiring only.
@@ -129,7 +130,7 @@ def logmatmulexp(
     array([[1, 0],
            [1, 1]])
     """
-    check_semiring(_NAME, semiring)
+    semiring = own_semiring_name(_NAME, semiring)
     if return_argmax and semiring != "max":
         raise value_error(_NAME, "return_argmax", 'semiring="max" beside it', repr(semiring))
     face = torch_face(A, B)

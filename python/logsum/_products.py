@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from logsum._arguments import value_error
-
-SEMIRINGS = ("log", "max")
-
-
-def check_semiring(function: str, semiring: Any) -> None:
-    """Refuse what is not the name of a semiring."""
-    if not isinstance(semiring, str) or semiring not in SEMIRINGS:
-        raise value_error(function, "semiring", '"log" or "max"', repr(semiring))
 
 
 def product_shape(function: str, a: Sequence[int], b: Sequence[int]) -> tuple[int, ...]:

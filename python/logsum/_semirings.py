@@ -9,7 +9,6 @@ import numpy as np
 
 from logsum._arguments import value_error
 from logsum._logsumexp import logsumexp
-from logsum._products import SEMIRINGS
 from logsum._softmax import softmax
 
 
@@ -78,6 +77,8 @@ class Semiring:
 Log = Semiring("log")
 Max = Semiring("max")
 
+_NAMES = ("log", "max")
+
 # Of these terms the sum of exponentials has three different shares, the maximum one.
 _PROBE = np.array([0.0, 1.0, -1.0])
 _SHARES = {
@@ -86,12 +87,21 @@ _SHARES = {
 }
 
 
+def own_semiring_name(function: str, value: Any) -> str:
+    """Return "log" or "max" for a name or one of our semirings."""
+    name = value.name if isinstance(value, Semiring) else value
+    if not isinstance(name, str) or name not in _NAMES:
+        expected = '"log", "max", logsum.Log or logsum.Max'
+        raise value_error(function, "semiring", expected, repr(value))
+    return name
+
+
 def semiring_name(function: str, value: Any) -> str:
     """Return "log" or "max" for a name, one of our semirings, or an object that acts like one."""
     if isinstance(value, Semiring):
         return value.name
     if isinstance(value, str):
-        if value in SEMIRINGS:
+        if value in _NAMES:
             return value
     elif all(hasattr(value, name) for name in ("zero", "one", "dsum")):
         found = _recognised(value)

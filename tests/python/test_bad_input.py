@@ -66,6 +66,11 @@ LOGSUMEXP: dict[str, Case] = {
     "dates": (lambda: L(A.astype("M8[s]")), TypeError, "a: .* got datetime64"),
     "ragged": (lambda: L([[1.0], [1.0, 2.0]]), ValueError, "a: .*array_like of numbers"),
     "masked": (lambda: L(MASKED), TypeError, "a: .*plain array, got numpy.ma"),
+    "masked where": (
+        lambda: L(A, where=np.ma.MaskedArray(INTS == 0, mask=INTS)),
+        TypeError,
+        "where: .*plain array, got numpy.ma",
+    ),
     "masked weights": (lambda: L(A, b=MASKED), TypeError, "b: .*plain array, got numpy.ma"),
     "matrix": (lambda: L(MATRIX), TypeError, "a: .*plain array, got numpy"),
     "axis": (lambda: L(A, 2), ValueError, "axis: .*-2 <= axis < 2, got 2"),
@@ -150,7 +155,7 @@ LOGMATMULEXP: dict[str, Case] = {
     "semiring": (
         lambda: P(A, A.T, semiring="sum"),
         ValueError,
-        'semiring: .*"log" or "max", got \'sum\'',
+        "semiring: .*logsum.Log or logsum.Max, got 'sum'",
     ),
     "semiring none": (lambda: P(A, A.T, semiring=None), ValueError, "semiring: .* got None"),
     "argmax": (

@@ -67,6 +67,16 @@ ARRAYS: dict[str, Case] = {
         r"lengths_k: expected lengths in \[0, 5\], got -3 at 0",
     ),
     "one length": (lambda: made(lengths_k=LENGTHS[:1]), ValueError, r"lengths_k: .*\(2,\), got"),
+    "masked mask": (
+        lambda: made(mask=np.ma.MaskedArray(MASK, mask=~MASK)),
+        TypeError,
+        "mask: expected a plain array, got numpy.ma",
+    ),
+    "masked length": (
+        lambda: made(lengths_k=np.ma.MaskedArray(LENGTHS, mask=LENGTHS > 2)),
+        TypeError,
+        "lengths_k: expected a plain array, got numpy.ma",
+    ),
     "float length": (lambda: made(lengths_q=LENGTHS * 1.0), TypeError, "lengths_q: expected .*int"),
 }
 

@@ -73,7 +73,9 @@ def test_omp_num_threads_changes_no_bit() -> None:
     assert len(set(digests)) == 1
 
 
-@pytest.mark.parametrize(("n", "kind"), [(-1, ValueError), (1.5, TypeError), ("2", TypeError)])
+@pytest.mark.parametrize(
+    ("n", "kind"), [(-1, ValueError), (1.5, TypeError), ("2", TypeError), (1 << 40, ValueError)]
+)
 def test_wrong_threads(n: Any, kind: type[Exception]) -> None:
     before = logsum.get_num_threads()
     with pytest.raises(kind, match=r"set_num_threads: n: expected .*, got"):

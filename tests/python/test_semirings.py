@@ -104,3 +104,12 @@ def test_in_a_compiled_function() -> None:
         torch._dynamo.reset()
         compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
         assert torch.equal(compiled(ms), call(ms))
+
+
+def test_products_know_them_by_name_or_object() -> None:
+    for semiring in (logsum.Log, logsum.Max):
+        got = logsum.logmatmulexp(X, X.T, semiring=semiring)
+        np.testing.assert_array_equal(got, logsum.logmatmulexp(X, X.T, semiring=semiring.name))
+        got = logsum.logeinsumexp("ij,kj->ik", X, X, semiring=semiring)
+        np.testing.assert_array_equal(got, logsum.logmatmulexp(X, X.T, semiring=semiring.name))
+    assert len(logsum.logmatmulexp(X, X.T, semiring=logsum.Max, return_argmax=True)) == 2
