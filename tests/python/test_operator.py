@@ -253,6 +253,41 @@ def moved_by_level(a: Any) -> Any:
         return forward_ad.unpack_dual(out).tangent
 
 
+def moved(by_level: bool, call: Callable[..., Any], arrays: Any, tangents: Any) -> Any:
+    """Return the tangent of a call, by a level of forward mode or by a transform."""
+    if not by_level:
+        return torch.func.jvp(call, tuple(arrays), tuple(tangents))[1]
+    with forward_ad.dual_level():
+        out = call(*map(forward_ad.make_dual, arrays, tangents))
+        return forward_ad.unpack_dual(out).tangent
+
+
+@pytest.mark.parametrize("by_level", [False, True])
+class TestComplexTangents:
+    """Torch's own operators drop the imaginary part, or fail somewhere within."""
+
+    @every_call
+    def test_they_are_refused(self, call: Callable[..., Any], count: int, by_level: bool) -> None:
+        given = arguments(count)
+        with pytest.raises(TypeError, match=r"tangent of .*: expected float16, .*complex128"):
+            moved(by_level, call, given, [a + 1j for a in given])
+
+    def test_names(self, by_level: bool) -> None:
+        def attend(q: Any, slope: Any) -> Any:
+            return logsum.attention(q, q, q, score="s * slope(h)", score_args={"slope": slope})
+
+        q, slope = torch.ones(1, 1, 2, 3), torch.ones(1)
+        floats = "expected float16, bfloat16, float32 or float64, got torch.complex64"
+        for found, call, arrays, place in (
+            ("attention: tangent of q", attend, (q, slope), 0),
+            (r"attention: tangent of score_args\[0\]", attend, (q, slope), 1),
+            ("Genred: tangent of y", PAIRS, (A.float(), A.float()), 1),
+        ):
+            tangents = [x + 0j if k == place else x for k, x in enumerate(arrays)]
+            with pytest.raises(TypeError, match=f"{found}: {floats}"):
+                moved(by_level, call, arrays, tangents)
+
+
 class TestCompiledForwardMode:
     """A registered operator has no forward mode, so none is put into a graph for it."""
 

@@ -55,6 +55,11 @@ class ListedOperator(Operator):
         outputs = self.listed(*self._in_list(arguments))
         return tuple(outputs) if self.returns_list else outputs
 
+    def label(self, place: int, arguments: Arguments) -> tuple[str, str]:
+        """The operation and one of its arguments; of the list by its number there."""
+        name, argument = super().label(min(place, self.fixed), arguments)
+        return name, argument if place < self.fixed else f"{argument}[{place - self.fixed}]"
+
     def _in_list(self, values: Sequence[Any]) -> tuple[Any, ...]:
         return (*values[: self.fixed], list(values[self.fixed :]))
 

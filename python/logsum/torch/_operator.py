@@ -24,6 +24,9 @@ from torch.autograd import Function, forward_ad
 from torch.nn import Parameter
 from torch.utils._python_dispatch import _disable_current_modes
 
+from logsum._arguments import type_error
+from logsum.torch._tensors import EXPECTED, FLOATING
+
 Tensors: TypeAlias = Tensor | tuple[Tensor, ...]
 Arguments: TypeAlias = tuple[Any, ...]
 Gradients: TypeAlias = tuple[Any, ...]  # tensors, or None
@@ -166,6 +169,19 @@ class Operator:
         self.compute(outputs, *arguments)
         return outputs
 
+    def label(self, place: int, arguments: Arguments) -> tuple[str, str]:
+        """The operation and one of its arguments, by number, as errors name them."""
+        name, _, rest = self.schema.partition("(")
+        declared = rest.partition(")")[0].split(", ")
+        return name, declared[place].split()[-1]
+
+    def check_tangents(self, tangents: Gradients, arguments: Arguments) -> None:
+        """Refuse complex tangents, of which nothing here has an idea, and other odd ones."""
+        for place, tangent in enumerate(tangents):
+            if tangent is not None and tangent.dtype not in FLOATING:
+                name, argument = self.label(place, arguments)
+                raise type_error(name, f"tangent of {argument}", EXPECTED, tangent.dtype)
+
     def _remember(self, ctx: Any, inputs: Arguments, output: Tensors) -> Sequence[Tensor]:
         outputs = output if isinstance(output, tuple) else (output,)
         saved = [argument for argument in inputs if isinstance(argument, Tensor)]
@@ -244,6 +260,7 @@ def _function(name: str, operator: Operator) -> type[Function]:
         @staticmethod
         def jvp(ctx: Any, *tangents: Any) -> Tensors | Gradients:
             arguments, kept = operator._recall(ctx)
+            operator.check_tangents(tangents, arguments)
             if not _transforms_active():
                 return operator.jvp(_primals(arguments), _primals(kept), tangents)
             # Autograd turns forward mode off in here, and with it the outer levels of nested

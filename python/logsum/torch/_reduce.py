@@ -101,6 +101,10 @@ class _Reduce(Operator):
         run = type(program.reduction).run
         run(program.reduction, list(map(view, tensors)), list(map(view, outputs)))
 
+    def label(self, place: int, arguments: Arguments) -> tuple[str, str]:
+        """The operation and one of the formula's variables."""
+        return NAME, arguments[0].arguments[place - 1].name
+
     # ---- derivatives ----------------------------------------------------------------------
 
     def _remember(self, ctx: Any, inputs: Arguments, output: Any) -> Sequence[Tensor]:
