@@ -56,6 +56,8 @@ def _plain_keys() -> frozenset[int]:
 
 
 _PLAIN_KEYS = _plain_keys()
+# Of arguments that are no tensors: to find them here takes half the time of isinstance.
+_VALUES = frozenset((type(None), bool, int, float, str, tuple))
 _SAVED = object()  # stands for an argument that autograd saves
 
 
@@ -71,7 +73,7 @@ def is_plain(arguments: Arguments) -> bool:
         if kind is Tensor or kind is Parameter:
             if _dispatch_keys(argument).raw_repr() not in _PLAIN_KEYS:
                 return False
-        elif isinstance(argument, Tensor):
+        elif kind not in _VALUES and isinstance(argument, Tensor):
             return False
     return True
 
@@ -82,6 +84,8 @@ def wants_gradient(arguments: Arguments) -> bool:
         return True
     if torch.is_grad_enabled():
         for argument in arguments:  # a loop, for half the time of any()
+            if type(argument) in _VALUES:
+                continue
             if isinstance(argument, Tensor) and argument.requires_grad:
                 return True
     return False
