@@ -1,9 +1,9 @@
 """Exact, stable, memory-linear, differentiable computing with sums of exponentials.
 
 `Array` in signatures is numpy.ndarray or torch.Tensor. Results are of the caller's kind and dtype,
-any strides are accepted, and tensors are differentiable to any order in both directions (through
-`attention` once, in reverse). Wrong shapes raise ValueError and wrong or mixed dtypes TypeError,
-naming function, argument, what was expected and what was given.
+any strides are accepted, and tensors are differentiable in both directions, to any order (through
+scans, `ctc_loss` and `attention` twice). Wrong shapes raise ValueError and wrong or mixed dtypes
+TypeError, naming function, argument, what was expected and what was given.
 
 -inf is a true zero: it contributes nothing and its gradient is 0. +inf dominates, and several share
 equally. NaN that takes part gives NaN.

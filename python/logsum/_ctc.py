@@ -84,7 +84,7 @@ def ctc_loss(
     Notes
     -----
     Time T N (C + S). Memory a thread T ((2 L + 1) 16 + 128 + 8 C) bytes with a gradient, where L is
-    the longest target, and (2 L + 1) 64 + 8 C without one; the gradient itself is computed in the
+    the longest target, and T (128 + 8 C) without one; the gradient itself is computed in the
     forward call, and is what is kept for backward. Differentiable twice.
 
     Frames past `input_lengths` are not read, and their gradient is 0. -inf, as everything from

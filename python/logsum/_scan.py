@@ -84,9 +84,10 @@ def logZ(  # noqa: N802 - the partition function's name on paper
     gradient is the posterior probability of every arc (see `marginals`), or with "max" the path
     that `viterbi` finds. It is computed in the forward call, which then takes about twice as long.
 
-    Memory a thread, with V sequences in a SIMD group (at most 8): 8 V (E + 3 C) bytes; with a
-    gradient 8 V C (T + 1) more, or 8 V C (T / k + k + 2) with checkpoints at every k steps; twice
-    that for sequences whose sums leave the range of float64 and are computed again.
+    Memory a thread, with V sequences in a SIMD group (at most 8) and M the larger of E and C:
+    8 V (2 M + 5 C) bytes; with a gradient 8 V (2 M + 4 C + T + C T), or C (T / k + k) for C T with
+    checkpoints at every k steps; twice that for sequences whose sums leave the range of float64 and
+    are computed again.
 
     Sums run in float64 without logarithms, rescaled by powers of two. What underflows is rounded
     up, so that a bound on it is known at the end: the result is either certified to half an ulp, or

@@ -55,12 +55,19 @@ def test_everything_public_is_described() -> None:
     assert {*FUNCTIONS, *CLASSES, "Max", "__version__"} == set(logsum.__all__)
 
 
+def run_page(path: str, **names: Any) -> dict[str, Any]:
+    """Run what a page shows, from top to bottom, and return its names."""
+    page = (Path(__file__).parents[2] / path).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, names)
+    return names
+
+
 def test_page_on_reductions() -> None:
     pytest.importorskip("torch")
-    page = (Path(__file__).parents[2] / "docs" / "reduce.md").read_text(encoding="utf-8")
-    names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(block, names)
+    names = run_page("docs/reduce.md")
     assert names["c"].shape == (3000, 1)
     # Moving all points changes no distance: the gradients of both sides cancel, but for roundings.
     moved = names["dx"].sum(0) + names["dy"].sum(0)
@@ -73,10 +80,7 @@ def test_page_on_reductions() -> None:
 
 def test_page_on_attention() -> None:
     torch = pytest.importorskip("torch")
-    page = (Path(__file__).parents[2] / "docs" / "attention.md").read_text(encoding="utf-8")
-    names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        exec(block, names)
+    names = run_page("docs/attention.md")
     # The whole of its parts, and one entry of the softmax that nobody stored.
     torch.testing.assert_close(names["merged"], logsum.attention(*(names[x] for x in "qkv")))
     scores = names["q"][0, 0, 5] @ names["k"][0, 0].T / 4
@@ -93,6 +97,65 @@ def test_page_on_attention() -> None:
     # Central differences: the square of the step, and roundings over the step.
     torch.testing.assert_close(names["bent"], (ends[0] - ends[1]) / 2e-4, rtol=1e-5, atol=1e-6)
     assert names["points"].grad.isfinite().all()
+
+
+def speech(torch: Any) -> dict[str, Any]:
+    """Return what pages leave to their readers: a model, its frames, and what they say."""
+    return {
+        "x": torch.randn(30, 4, 6),
+        "model": lambda x: 1 * x.requires_grad_(),
+        "log_probs": torch.randn(30, 4, 6).log_softmax(-1),
+        "targets": torch.randint(1, 6, (4, 7)),
+        "input_lengths": [30, 29, 28, 20],
+        "target_lengths": [7, 5, 0, 7],
+    }
+
+
+def test_first_page() -> None:
+    torch = pytest.importorskip("torch")
+    q, k, v = (torch.randn(1, 4, n, 8) for n in (5, 9, 9))
+    heads = {"sinks": torch.zeros(4), "slope": torch.ones(4), "x": torch.randn(2, 5, 64)}
+    halves = [(k[:, :, s], v[:, :, s]) for s in (slice(0, 4), slice(4, 9))]
+    given = {  # before the block that has this word
+        "ctc_loss": speech(torch),
+        "Genred": {name: torch.randn(40, 3, requires_grad=True) for name in "xy"},
+        "attention": {"q": q, "k": k, "v": v, "parts": halves, **heads},
+    }
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        for word, more in given.items():
+            names |= more if word in block else {}
+        exec(block, names)
+    torch.testing.assert_close(names["dx"].sum(0), -names["dy"].sum(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(names["lse"], logsum.attention(q, k, v, return_lse=True)[1])
+    assert abs(names["C"] - 400.69314718) <= names["bound"] + 5e-9
+
+
+def test_page_on_products() -> None:
+    names = run_page("docs/matmul.md")
+    assert names["C"] == pytest.approx(400.69314718, abs=1e-8)
+    assert names["through"] in (0, 1)
+
+
+def test_page_on_scans() -> None:
+    names = run_page("docs/scan.md", L=3)
+    np.testing.assert_array_equal(names["idx"][:3], [[0, -1, -1], [1, 0, -1], [2, 1, 0]])
+    assert names["alpha"].shape == (101, 8, 3)
+    # Where the sweeps meet they have all paths: at every step the same sum.
+    totals = logsum.logsumexp(names["alpha"] + names["beta"], axis=-1)
+    np.testing.assert_allclose(totals, np.broadcast_to(totals[0], totals.shape), rtol=1e-12)
+    np.testing.assert_allclose(names["p"].sum(-1), 1, rtol=1e-12)
+    assert (names["score"] < totals[0]).all()
+
+
+def test_page_on_ctc() -> None:
+    torch = pytest.importorskip("torch")
+    names = run_page("docs/ctc.md", **speech(torch))
+    assert names["loss"].item() > 0
+    assert names["x"].grad.isfinite().all()
+    np.testing.assert_array_equal(names["labels"], [[1, 1]])
+    np.testing.assert_array_equal(names["texts"][0], [1])
 
 
 def test_attention_program(capsys: pytest.CaptureFixture[str]) -> None:
