@@ -41,15 +41,17 @@ struct SignedLog {
 template <class D>
 struct WeightedSum {
   using V = hn::Vec<D>;
+
+  // Written out: GCC compiles an implicit one for the baseline, where NEON's vectors have none.
+  HWY_INLINE WeightedSum()
+      : exponent(ExponentOf(D(), hn::Set(D(), -kInfinity))),
+        hi(hn::Zero(D())),
+        lo(hn::Zero(D())),
+        refused(hn::Zero(D())) {}
+
   V exponent, hi, lo;
   V refused;  // non-zero: a vector rather than a mask, so that it can lie in memory
 };
-
-template <class D>
-HWY_INLINE WeightedSum<D> EmptyWeightedSum(D d) {
-  const auto zero = hn::Zero(d);
-  return {ExponentOf(d, hn::Set(d, -kInfinity)), zero, zero, zero};
-}
 
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE void PushWeighted(D d, WeightedSum<D>& sum, V x, V b) {
@@ -222,7 +224,7 @@ class WeightedTile {
     sign_[lane] = result.sign;
   }
 
-  static double EmptyExponent() { return hn::GetLane(EmptyWeightedSum(d).exponent); }
+  static double EmptyExponent() { return hn::GetLane(WeightedSum<D>().exponent); }
 
   // The sums of the lanes of one vector, as one.
   void FinishRow(std::int64_t lane, const WeightedSum<D>& sum) {
@@ -244,7 +246,7 @@ class WeightedTile {
 
   void ReduceRow(std::int64_t lane) {
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    WeightedSum<D> sum = EmptyWeightedSum(d);
+    WeightedSum<D> sum;
     for (std::int64_t k = 0; k < plan_.space.num_reduced; k += kRow) {
       const std::int64_t depth = std::min(kRow, plan_.space.num_reduced - k);
       const double* const x = input_.Read(tile_.first + lane, k, depth, 1, 0).data;
@@ -266,7 +268,6 @@ class WeightedTile {
     const std::int64_t width = BlockAccess<double>::Stride(tile_.width);
     const std::int64_t block_depth = kBlock / kMaxTileWidth;
     WeightedSum<D> sums[kMaxTileWidth / hn::MaxLanes(D())];
-    for (std::int64_t i = 0; i < width; i += lanes) sums[i / lanes] = EmptyWeightedSum(d);
     for (std::int64_t k = 0; k < plan_.space.num_reduced; k += block_depth) {
       const std::int64_t depth = std::min(block_depth, plan_.space.num_reduced - k);
       const auto x = input_.Read(tile_.first, k, depth, tile_.width, -kInfinity);

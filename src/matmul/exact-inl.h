@@ -28,9 +28,9 @@ struct Exact {
 
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE Exact<V> ExactSum(D /*d*/, V a, V b) {
-  Exact<V> sum;
-  sum.high = logsum::HWY_NAMESPACE::TwoSum(a, b, sum.low);
-  return sum;
+  V low;
+  const V high = logsum::HWY_NAMESPACE::TwoSum(a, b, low);
+  return {high, low};
 }
 
 template <class D, class V = hn::Vec<D>>
