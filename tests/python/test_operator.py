@@ -125,6 +125,19 @@ class TestAround:
         assert any(name.startswith("logsum::") for name in mode.seen)
         assert torch.equal(out, call(*arguments(count)))
 
+    @pytest.mark.parametrize("asking", [False, True])
+    @every_call
+    @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+    @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # shapes are constants of it
+    def test_traces_hold_the_operator(
+        self, call: Callable[..., Any], count: int, asking: bool
+    ) -> None:
+        """Memory that C++ fills behind torch.jit.trace's back would be all that it sees."""
+        inputs = tuple(a.requires_grad_(asking) for a in arguments(count))
+        traced = torch.jit.trace(call, inputs, check_trace=False)
+        others = [a.detach() + 1 for a in inputs]
+        torch.testing.assert_close(traced(*others), call(*others))
+
     @every_call
     def test_modes_with_gradients(self, call: Callable[..., Any], count: int) -> None:
         def gradient() -> Any:

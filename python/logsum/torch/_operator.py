@@ -36,6 +36,7 @@ _is_compiling = torch.compiler.is_compiling
 _dispatch_keys = torch._C._dispatch_keys
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _function_modes = torch._C._len_torch_function_stack
+_is_tracing = torch._C._is_tracing
 _make_dual: Any = forward_ad.make_dual
 _unpack_dual: Any = forward_ad.unpack_dual
 _transforms_active = torch._C._are_functorch_transforms_active
@@ -64,9 +65,10 @@ _SAVED = object()  # stands for an argument that autograd saves
 def is_plain(arguments: Arguments) -> bool:
     """Whether all tensors are plain memory, and no mode or transform is there to see the call.
 
-    A transform wraps the tensors that are made under it, those for results among them.
+    A transform wraps the tensors that are made under it, those for results among them. Nor is
+    torch.jit.trace there, whose graph would have nothing but the memory of results.
     """
-    if _dispatch_modes() or _function_modes() or _transforms_active():
+    if _dispatch_modes() or _function_modes() or _transforms_active() or _is_tracing():
         return False
     for argument in arguments:
         kind = type(argument)
