@@ -25,7 +25,13 @@ template <class T>
 void Check(Problem& problem, const std::string& what, double tolerance = kTolerance<T>,
            const std::vector<std::string>& targets = {}, bool transposed = false) {
   std::vector<Expected> expected;
-  for (const auto& target : problem.body.targets) expected.push_back(BruteForce(problem, target));
+  int group = -1;
+  std::vector<Terms> terms;
+  for (const auto& target : problem.body.targets) {
+    if (target.group != group) terms = TermsOf(problem, target.group);
+    group = target.group;
+    expected.push_back(BruteForce(problem, target, terms));
+  }
   const auto check = [&](const std::string& target) {
     const auto got = problem.Run<T>(1, transposed);
     for (std::size_t t = 0; t < got.size(); ++t) {
