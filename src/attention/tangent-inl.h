@@ -1,12 +1,15 @@
 // Forward mode: a block of panels of queries against all their keys, tile by tile.
 //
 //   S^T = k q^T        S.^T = k. q^T + k q.^T      (q scaled; then cap, formula, bias)
-//   P^T = exp(S^T - lse)     U += (P (S. - c))^T v + P^T v.
+//   P^T = exp(S^T - lse)     U += (P (S. - c))^T (v - m) + P^T v.
 //
-// c, a number for each row, is what its s. have in common (tangent_tile-inl.h). In the end, with
-// the sums over j, of p and of p (s. - c), to which a sink is added as a key without a value:
+// c, a number for each row, is what its s. have in common (tangent_tile-inl.h), and the vector m
+// what the values of a block's rows have (tangent_common-inl.h). In the end, with the sums over j,
+// of p and of p (s. - c), to which a sink is added as a key whose value is zero:
 //
-//   lse. - c = sum p (s. - c) / sum p      out. = U / sum p - (lse. - c) out
+//   lse. - c = sum p (s. - c) / sum p      out. = U / sum p - (lse. - c) (out - m)
+//
+// and of a sink also m p (s. - c) less. out - m is summed anew where out is too coarse.
 #if defined(LOGSUM_ATTENTION_TANGENT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LOGSUM_ATTENTION_TANGENT_INL_H_
 #undef LOGSUM_ATTENTION_TANGENT_INL_H_
@@ -29,6 +32,7 @@
 #include "attention/special-inl.h"
 #include "attention/stage-inl.h"
 #include "attention/tangent_bias-inl.h"
+#include "attention/tangent_common-inl.h"
 #include "attention/tangent_finish-inl.h"
 #include "attention/tangent_kernels.hpp"
 #include "attention/tangent_memory-inl.h"
@@ -55,6 +59,7 @@ class TangentBlock {
         moves_scores_(tangents_.q || tangents_.k || tangents_.bias || MovesFormula(tangents_)) {}
 
   void Run() {
+    FindCommon();
     KeyRange range{problem_.keys, 0};
     for (std::int64_t p = 0; p < panels_; ++p) {
       Begin(p);
@@ -70,7 +75,7 @@ class TangentBlock {
     }
     for (std::int64_t p = 0; p < panels_; ++p) {
       FoldPanel(p);
-      FinishPanel(task_, PlaceOf(p), p, memory_);
+      FinishPanel(task_, PlaceOf(p), p, sums_out_, memory_);
     }
   }
 
@@ -90,6 +95,14 @@ class TangentBlock {
     const PanelPlace place = PlaceOf(p);
     const KeyRange range = KeysOf(problem_, place.batch, place.query, place.query + place.queries);
     return {std::max(range.begin, begin), std::min(range.end, end)};
+  }
+
+  void FindCommon() {
+    std::fill_n(memory_.common, memory_.value_stride, Real{0});
+    if (!task_.results.out || !(moves_scores_ || tangents_.sinks)) return;
+    CommonValue<Real> common(problem_.value_dim, memory_.common, memory_.highest);
+    for (std::int64_t p = 0; p < panels_; ++p) common.Add(problem_, PlaceOf(p), memory_.row);
+    sums_out_ = common.Finish() || task_.plan.sums_out;
   }
 
   void Begin(std::int64_t p) {
@@ -120,7 +133,10 @@ class TangentBlock {
       StageRows(array, Batch(), KeyHead(), tile_, keys, keys, problem_.value_dim, Real{1}, rows,
                 memory_.value_stride, special);
     };
-    if (moves_scores_ || task_.plan.sums_out) stage(problem_.v, memory_.v, memory_.special);
+    if (moves_scores_ || sums_out_) {
+      stage(problem_.v, memory_.v, memory_.special);
+      TakeOff(memory_.common, keys, memory_.value_stride, memory_.v);
+    }
     if (tangents_.v) stage(tangents_.v, memory_.v_moves, memory_.special_moves);
   }
 
@@ -128,7 +144,7 @@ class TangentBlock {
     if (memory_.tiles[p] == 0) return;
     const std::int64_t rows = PlaceOf(p).queries;
     if (moves_scores_ || tangents_.v) memory_.out_moves.Fold(p, rows, ValueColumns());
-    if (task_.plan.sums_out) memory_.out.Fold(p, rows, ValueColumns());
+    if (sums_out_) memory_.out.Fold(p, rows, ValueColumns());
     memory_.tiles[p] = 0;
   }
 
@@ -214,7 +230,7 @@ class TangentBlock {
       multiply(memory_.scores, memory_.v_moves, to, accumulate || moves_scores_);
       add_special(tangents_.v, memory_.special_moves, memory_.scores, to);
     }
-    if (task_.plan.sums_out) {
+    if (sums_out_) {
       multiply(memory_.scores, memory_.v, to_out, accumulate);
       add_special(problem_.v, memory_.special, memory_.scores, to_out);
     }
@@ -228,6 +244,7 @@ class TangentBlock {
   const bool moves_scores_;
   std::int64_t tile_ = 0;  // its first key
   bool is_staged_ = false;
+  bool sums_out_ = false;
 };
 
 template <class Real>

@@ -36,10 +36,10 @@ HWY_INLINE void ReadLse(const Problem& problem, const PanelPlace& place, Tangent
   }
 }
 
-// Of panel p of a block.
+// Of panel p of a block. sums_out: whether memory.out has the sums of p (v - m).
 template <class Real>
 void FinishPanel(const TangentTask<Real>& task, const PanelPlace& place, std::int64_t p,
-                 const TangentBlockMemory<Real>& memory) {
+                 bool sums_out, const TangentBlockMemory<Real>& memory) {
   const Problem& problem = task.problem;
   const ResultTangents& results = task.results;
   const TangentRows<Real>& rows = memory.rows[p];
@@ -54,26 +54,27 @@ void FinishPanel(const TangentTask<Real>& task, const PanelPlace& place, std::in
     double moves = static_cast<double>(rows.move_high[i]) + static_cast<double>(rows.move_low[i]);
     const double lse = ElementOf(problem.lse, {place.batch, place.head, query});
     const double p_sink = SinkProbability(sink, lse, 1);
-    if (p_sink != 0) {
-      total += p_sink;
-      moves += p_sink * (sink_move - c);
-    }
+    const double move_sink = p_sink == 0 ? 0 : p_sink * (sink_move - c);
+    total += p_sink;
+    moves += move_sink;
     const double inverse = total == 0 ? 0 : 1 / total;
     const double mean = total == 0 ? 0 : moves * inverse;  // lse. - c
     if (results.lse) {
       SetElement(results.lse, {place.batch, place.head, query}, total == 0 ? 0 : c + mean);
     }
     if (!results.out) continue;
-    if (mean != 0 && !task.plan.sums_out) {
+    if (mean != 0 && !sums_out) {
       ReadRow(problem.out, place.batch, place.head, query, 0, problem.value_dim, memory.row);
     }
     for (std::int64_t x = 0; x < problem.value_dim; ++x) {
       double move = memory.out_moves.At(p, i, x) * inverse;
+      const auto m = static_cast<double>(memory.common[x]);
       if (mean != 0) {  // nor does an infinite value matter
-        const double out = task.plan.sums_out ? memory.out.At(p, i, x) * inverse
-                                              : static_cast<double>(memory.row[x]);
-        move -= mean * out;
+        const double relative = sums_out ? (memory.out.At(p, i, x) - m * p_sink) * inverse
+                                         : static_cast<double>(memory.row[x]) - m;
+        move -= mean * relative;
       }
+      if (m != 0) move -= m * move_sink * inverse;
       memory.row[x] = static_cast<Real>(move);
     }
     WriteRow(to, query, problem.value_dim, memory.row, false);

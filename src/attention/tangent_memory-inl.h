@@ -45,7 +45,6 @@ class ValueSums {
     low_ = carve.Take<Real>(panels * size_);
   }
   void Clear(std::int64_t panel) const {
-    if (plain_ == nullptr) return;
     std::fill_n(high_ + panel * size_, size_, Real{0});
     std::fill_n(low_ + panel * size_, size_, Real{0});
   }
@@ -73,11 +72,12 @@ struct TangentBlockMemory {
   std::int64_t stride, value_stride;  // of rows of k and v
   // A block of queries: q (scaled) and its tangent as columns of panels; sums.
   Real *q, *q_moves;
-  ValueSums<Real> out_moves, out;  // of p (s. - c) v + p v., and of p v if the plan says so
+  ValueSums<Real> out_moves, out;  // of p (s. - c) (v - m) + p v., and of p (v - m)
+  Real *common, *highest;          // m, and what it is found by
   TangentRows<Real>* rows;
   int* tiles;  // of a panel since the last fold
   // A tile of keys.
-  Real *k, *k_moves, *v, *v_moves;
+  Real *k, *k_moves, *v, *v_moves;     // v less m
   SpecialRows special, special_moves;  // rows of v and its tangent that are not finite
   // A tile.
   Real *scores, *moves, *before, *offsets, *bias, *row, *formula;
@@ -91,7 +91,9 @@ struct TangentBlockMemory {
     q = take(queries * problem.dim);
     q_moves = take(queries * problem.dim);
     out_moves.Take(carve, plan.block_panels, value_stride);
-    if (plan.sums_out) out.Take(carve, plan.block_panels, value_stride);
+    out.Take(carve, plan.block_panels, value_stride);
+    common = take(value_stride);
+    highest = take(value_stride);
     rows = carve.Take<TangentRows<Real>>(plan.block_panels);
     tiles = carve.Take<int>(plan.block_panels);
     k = take(kTangentKeys * stride);

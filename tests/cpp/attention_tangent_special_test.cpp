@@ -76,6 +76,59 @@ TEST(AttentionTangentSpecial, AnUnlikelyTileThatMovesFar) {
   work.CheckTangent(kRoundings);
 }
 
+// What all values have in common cancels, and costs no digits.
+TEST(AttentionTangentSpecial, ValuesFarFromZero) {
+  std::mt19937 random(20);
+  for (const std::int64_t keys : {1, 40, 64, 65, 600}) {
+    for (const bool has_masks : {false, true}) {
+      AttentionInput input = MakeInput(140, keys, 6, 7);
+      input.batch = 2;
+      input.heads = 4;
+      input.kv_heads = 2;
+      if (has_masks) input.options.causal = Causal::bottom_right;
+      FillNormal(random, input);
+      for (double& x : input.v) x = std::round(x * 256) / 256;
+      AttentionCase<float> near(input);
+      for (std::size_t at = 0; at < input.v.size(); ++at) {
+        input.v[at] += at % 7 < 3 ? 0x1p14 : -0x1p13;  // exactly
+      }
+      AttentionCase<float> far(input);
+      near.Run();
+      near.RunTangent();
+      far.direction = near.direction;
+      far.Run();
+      far.RunTangent();
+      near.CheckTangent(kRoundings);
+      EXPECT_EQ(far.lse_tangent, near.lse_tangent);
+      near.out_tangent = far.out_tangent;
+      near.CheckTangent(kRoundings);
+    }
+  }
+}
+
+// A sink is a key whose value is zero, so the others' do not cancel.
+TEST(AttentionTangentSpecial, ValuesFarFromZeroBesideSinks) {
+  std::mt19937 random(21);
+  AttentionInput input = MakeInput(70, 300, 6, 7);
+  input.sinks.resize(1);
+  FillNormal(random, input);
+  for (double& x : input.v) x += 1000;
+  for (const bool moves_sinks_alone : {false, true}) {
+    Moves moves;
+    if (moves_sinks_alone) moves = {.q = false, .k = false, .v = false, .bias = false};
+    AttentionCase<float> work(input);
+    work.moves = moves;
+    work.Run();
+    work.RunTangent();
+    work.CheckTangent(kRoundings);
+    AttentionCase<Half> half(input);
+    half.moves = moves;
+    half.Run();
+    half.RunTangent();
+    half.CheckTangent(kRoundings);
+  }
+}
+
 // What is excluded is never seen, be it in an array or in what it moves by.
 TEST(AttentionTangentSpecial, NothingLeaksFromExcludedPairs) {
   std::mt19937 random(12);
