@@ -67,7 +67,8 @@ def readable(array: NDArray[Any], dtype: np.dtype[Any] | None = None) -> NDArray
     dtype = array.dtype.newbyteorder("=") if dtype is None else dtype
     if array.dtype != dtype or not array.dtype.isnative:
         return array.astype(dtype)
-    return array if array.flags.aligned else array.copy()
+    # NumPy calls empty arrays aligned wherever they lie.
+    return array if array.flags.aligned and array.size else array.copy()
 
 
 def promoted(function: str, values: dict[str, Any]) -> dict[str, NDArray[Any]]:

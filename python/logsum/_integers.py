@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logsum._arguments import type_error, type_name, value_error
-from logsum._arrays import check_plain
+from logsum._arrays import check_plain, readable
 
 EXPECTED = "integers, in an array, a tensor or a list"
 
@@ -27,7 +27,7 @@ def as_integers(function: str, argument: str, value: Any) -> NDArray[np.int64]:
         return array.astype(np.int64)  # an empty list has no dtype of its own
     if array.dtype.kind not in "iu":
         raise type_error(function, argument, EXPECTED, given(value, array))
-    return array.astype(np.int64, copy=False)
+    return readable(array, np.dtype(np.int64))
 
 
 def as_integer(function: str, argument: str, value: Any) -> int:

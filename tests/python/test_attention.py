@@ -33,6 +33,20 @@ def test_numpy(call: Call) -> None:
     judge_values(call, call.run(), "float64")
 
 
+def shifted(a: Any) -> Any:
+    """Return the same array one byte off."""
+    return np.ndarray(a.shape, a.dtype, buffer=b" " + a.tobytes() + b" " * 8, offset=1)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_memory_that_is_not_aligned(rows: int) -> None:
+    call = plain(rows, 9)
+    lengths = np.array([7])
+    got = logsum.attention(*map(shifted, (call.q, call.k, call.v)), lengths_k=shifted(lengths))
+    want = logsum.attention(call.q, call.k, call.v, lengths_k=lengths)
+    np.testing.assert_array_equal(got, want)
+
+
 @needs_torch
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @given(call=calls(), seed=st.integers(0, 9))
