@@ -16,12 +16,13 @@
 #include "attention/backward_memory-inl.h"
 #include "attention/backward_special-inl.h"
 #include "attention/backward_tile-inl.h"
+#include "attention/pairs-inl.h"
 #include "attention/score.hpp"
 #include "attention/scores-inl.h"
 #include "attention/stage-inl.h"
 #include "attention/tile.hpp"
 #include "core/transpose-inl.h"
-#include "gemm/product-inl.h"
+#include "gemm/product_bf16.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::attend::HWY_NAMESPACE {
@@ -36,6 +37,17 @@ HWY_INLINE void ColumnsOf(const Real* rows, std::int64_t stride, std::int64_t pa
     logsum::HWY_NAMESPACE::Transpose(
         rows + panel * kTileQueries * stride, stride, std::int64_t{kTileQueries}, dim,
         columns + panel * kTileQueries * dim, std::int64_t{kTileQueries});
+  }
+}
+
+// The same as pairs, of rows as they are times a power of two.
+template <class Real>
+HWY_INLINE void PairColumnsOf(const View<4>& array, std::int64_t batch, std::int64_t head,
+                              Extent rows, std::int64_t dim, float power, Real* columns) {
+  for (std::int64_t row = rows.begin; row < rows.end; row += kTileQueries) {
+    const auto count = static_cast<int>(std::min<std::int64_t>(kTileQueries, rows.end - row));
+    CopyPairColumns(array, batch, head, row, count, dim, power,
+                    columns + (row - rows.begin) * gemm::Bf16Pairs(dim));
   }
 }
 
@@ -59,7 +71,12 @@ HWY_INLINE void StageQueries(const Problem& problem, std::int64_t batch, std::in
             static_cast<int>(panels * kTileQueries), problem.dim, static_cast<Real>(problem.scale),
             memory.q_rows, memory.stride, special);
   MarkSpecial<Real>(special, kSpecialQ, memory.special_lanes);
-  ColumnsOf(memory.q_rows, memory.stride, panels, problem.dim, memory.q_columns);
+  if (memory.pairs) {
+    PairColumnsOf(problem.q, batch, head, queries, problem.dim, memory.scale.power,
+                  memory.q_columns);
+  } else {
+    ColumnsOf(memory.q_rows, memory.stride, panels, problem.dim, memory.q_columns);
+  }
 }
 
 // dO, lse, delta and share of the same. A row without a score has an lse of 0 here, and so a p of 0
@@ -74,7 +91,12 @@ HWY_INLINE void StageGradients(const Problem& problem, const View<4>& grad_out, 
             static_cast<int>(panels * kTileQueries), problem.value_dim, Real{1}, memory.grad_rows,
             memory.value_stride, special);
   MarkSpecial<Real>(special, kSpecialGrad, memory.special_lanes);
-  ColumnsOf(memory.grad_rows, memory.value_stride, panels, problem.value_dim, memory.grad_columns);
+  if (memory.pairs) {
+    PairColumnsOf(grad_out, batch, head, queries, problem.value_dim, 1, memory.grad_columns);
+  } else {
+    ColumnsOf(memory.grad_rows, memory.value_stride, panels, problem.value_dim,
+              memory.grad_columns);
+  }
   const std::int64_t row = (batch * problem.heads + head) * problem.queries + queries.begin;
   const Real* const lse = static_cast<const Real*>(problem.lse.data) +
                           batch * problem.lse.strides[0] + head * problem.lse.strides[1] +
@@ -100,9 +122,18 @@ HWY_INLINE void StageKeys(const Problem& problem, std::int64_t batch, std::int64
   StageRows(problem.k, batch, kv_head, begin, keys, keys, problem.dim, Real{1}, memory.k_rows,
             memory.stride, special);
   MarkSpecial<Real>(special, kSpecialK, memory.special_keys);
+  if (memory.pairs) {
+    StagePairs(problem.k, batch, kv_head, begin, keys, problem.dim, memory.k_left,
+               memory.left_stride, special);
+  }
   if (!with_values) return;
-  StageRows(problem.v, batch, kv_head, begin, keys, keys, problem.value_dim, Real{1}, memory.v_rows,
-            memory.value_stride, special);
+  if (memory.pairs) {
+    StagePairs(problem.v, batch, kv_head, begin, keys, problem.value_dim, memory.v_left,
+               memory.value_left_stride, special);
+  } else {
+    StageRows(problem.v, batch, kv_head, begin, keys, keys, problem.value_dim, Real{1},
+              memory.v_left, memory.value_left_stride, special);
+  }
   MarkSpecial<Real>(special, kSpecialV, memory.special_keys);
 }
 
@@ -111,11 +142,8 @@ HWY_INLINE void StageKeys(const Problem& problem, std::int64_t batch, std::int64
 template <class Real>
 HWY_INLINE void ScoreTile(const Problem& problem, const TilePlace& place, std::int64_t lane,
                           const SpecialPairs<Real>& special, const CellMemory<Real>& memory) {
-  using gemm::HWY_NAMESPACE::Step;
-  gemm::HWY_NAMESPACE::Product(memory.k_rows, memory.stride, Step<1>(), std::int64_t{place.keys},
-                               memory.q_columns + lane * problem.dim, std::int64_t{kTileQueries},
-                               std::int64_t{kTileQueries}, problem.dim, memory.scores,
-                               std::int64_t{kTileQueries}, false);
+  MultiplyColumns(memory.pairs, memory.k_left, memory.left_stride, place.keys, memory.q_columns,
+                  lane, problem.dim, memory.scale.rest, memory.scores);
   if (special.any()) special.Scores();
   if (problem.softcap != 0) {
     CapScores(static_cast<Real>(problem.softcap), place.keys, memory.scores);

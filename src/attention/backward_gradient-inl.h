@@ -21,6 +21,7 @@
 #include "attention/backward_special-inl.h"
 #include "attention/backward_tile-inl.h"
 #include "attention/offsets-inl.h"
+#include "attention/pairs-inl.h"
 #include "attention/score_gradient.hpp"
 #include "attention/scores-inl.h"
 #include "gemm/product-inl.h"
@@ -39,11 +40,13 @@ class GradientTile {
   explicit GradientTile(const Cell<Real>& cell)
       : cell_(cell),
         problem_(cell.problem),
-        memory_(cell.problem, &cell.plan, cell.score_elements, Carve(cell.memory)) {}
+        memory_(cell.problem, &cell.plan, cell.score_elements, MultipliesPairs<Real>(cell.problem),
+                Carve(cell.memory)) {}
 
   static std::int64_t Bytes(const Problem& problem, const BackwardPlan& plan,
                             std::int64_t score_elements) {
-    return CellMemory<Real>(problem, &plan, score_elements, Carve(nullptr)).bytes;
+    const bool pairs = MultipliesPairs<Real>(problem);
+    return CellMemory<Real>(problem, &plan, score_elements, pairs, Carve(nullptr)).bytes;
   }
   CellMemory<Real>& memory() { return memory_; }
 
@@ -70,9 +73,8 @@ class GradientTile {
     const SpecialPairs<Real> special(problem_, cell_.gradients.grad_out, memory_, place, lane);
     ScoreTile(problem_, place, lane, special, memory_);
     if (to_scores) {
-      Product(memory_.v_rows, memory_.value_stride, Step<1>(), std::int64_t{place.keys},
-              memory_.grad_columns + lane * problem_.value_dim, kLanes, kLanes, problem_.value_dim,
-              memory_.grads, kLanes, false);
+      MultiplyColumns(memory_.pairs, memory_.v_left, memory_.value_left_stride, place.keys,
+                      memory_.grad_columns, lane, problem_.value_dim, 1, memory_.grads);
     }
     WeighTile(place, lane, offsets, special);
     if (to_scores) PullTile(place, pairs);

@@ -115,7 +115,9 @@ HWY_NOINLINE void FindShares(const RowsTask<Real>& task, const CellMemory<Real>&
 template <class Real>
 void PrepareRows(const RowsTask<Real>& task) {
   const Problem& problem = task.problem;
-  const CellMemory<Real> memory(problem, nullptr, task.score_elements, Carve(task.memory));
+  // Pairs as cells have them: their scores are what shares are found for.
+  const bool pairs = task.direction == nullptr && MultipliesPairs<Real>(problem);
+  const CellMemory<Real> memory(problem, nullptr, task.score_elements, pairs, Carve(task.memory));
   const View<3>& grad_lse = task.gradients.grad_lse;
   const std::int64_t first = (task.batch * problem.heads + task.head) * problem.queries;
   bool any = false;

@@ -46,12 +46,12 @@ class TangentTile {
       : cell_(cell),
         problem_(cell.problem),
         moves_(cell.direction->tangents),
-        memory_(cell.problem, &cell.plan, cell.score_elements, Carve(cell.memory)),
+        memory_(cell.problem, &cell.plan, cell.score_elements, false, Carve(cell.memory)),
         tangents_(cell.problem, memory_, Carve(cell.memory + memory_.bytes)) {}
 
   static std::int64_t Bytes(const Problem& problem, const BackwardPlan& plan,
                             std::int64_t score_elements) {
-    const CellMemory<Real> memory(problem, &plan, score_elements, Carve(nullptr));
+    const CellMemory<Real> memory(problem, &plan, score_elements, false, Carve(nullptr));
     return memory.bytes + TangentMemory<Real>(problem, memory, Carve(nullptr)).bytes;
   }
   CellMemory<Real>& memory() { return memory_; }
@@ -132,7 +132,7 @@ class TangentTile {
   // dO v and its tangents.
   void MultiplyValues(const TilePlace& place, std::int64_t lane) const {
     const Real* const columns = memory_.grad_columns + lane * problem_.value_dim;
-    MultiplyKeys(place, memory_.v_rows, memory_.value_stride, columns, problem_.value_dim, false,
+    MultiplyKeys(place, memory_.v_left, memory_.value_stride, columns, problem_.value_dim, false,
                  memory_.grads);
     if (moves_.v) {
       MultiplyKeys(place, tangents_.v_rows, memory_.value_stride, columns, problem_.value_dim,

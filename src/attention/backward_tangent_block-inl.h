@@ -101,7 +101,7 @@ template <class Real>
 void PrepareTangentRows(const RowsTask<Real>& task) {
   PrepareRows(task);
   const Problem& problem = task.problem;
-  const CellMemory<Real> memory(problem, nullptr, task.score_elements, Carve(task.memory));
+  const CellMemory<Real> memory(problem, nullptr, task.score_elements, false, Carve(task.memory));
   const std::int64_t first = (task.batch * problem.heads + task.head) * problem.queries;
   for (std::int64_t i = task.rows.begin; i < task.rows.end; ++i) {
     ReadRow(task.gradients.grad_out, task.batch, task.head, i, 0, problem.value_dim, memory.row);

@@ -22,6 +22,7 @@
 #include "attention/finish-inl.h"
 #include "attention/kernels.hpp"
 #include "attention/offsets-inl.h"
+#include "attention/pairs-inl.h"
 #include "attention/panel.hpp"
 #include "attention/plan.hpp"
 #include "attention/problem.hpp"
@@ -32,6 +33,7 @@
 #include "attention/stage-inl.h"
 #include "attention/tile.hpp"
 #include "gemm/product-inl.h"
+#include "gemm/product_bf16.hpp"
 
 HWY_BEFORE_NAMESPACE();
 namespace logsum::attend::HWY_NAMESPACE {
@@ -84,6 +86,8 @@ class ForwardBlock {
         plan_(task.plan),
         scratch_(task.problem, task.plan, task.memory),
         columns_(RoundUp(problem_.value_dim, Lanes())),
+        has_pairs_(MultipliesPairs<Real>(problem_)),
+        scale_(problem_.scale),
         keys_lie_well_(IsReadable<Real>(problem_.k, problem_.dim, problem_.dim)),
         values_lie_well_(IsReadable<Real>(problem_.v, problem_.value_dim, columns_)) {
     part_ = task.number % plan_.parts;
@@ -154,9 +158,13 @@ class ForwardBlock {
 
   void Begin(std::int64_t p) {
     const PanelPlace place = PlaceOf(p);
-    const Real scale = static_cast<Real>(problem_.scale);
-    CopyColumns(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim,
-                scale, QueriesOf(p));
+    if (has_pairs_) {
+      CopyPairColumns(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim,
+                      scale_.power, QueriesOf(p));
+    } else {
+      CopyColumns(problem_.q, place.batch, place.head, place.query, place.queries, scratch_.dim,
+                  static_cast<Real>(problem_.scale), QueriesOf(p));
+    }
     scratch_.states[p].Clear();
     scratch_.tiles[p] = 0;
     std::fill_n(HighOf(p), kTileQueries * scratch_.stride, Real{0});
@@ -167,7 +175,12 @@ class ForwardBlock {
     const std::int64_t batch = kv_ / problem_.kv_heads, head = kv_ % problem_.kv_heads;
     const int count = static_cast<int>(end - begin);
     staged_ = begin;
-    if (keys_lie_well_) {
+    if (has_pairs_) {
+      keys_ = scratch_.keys;
+      key_stride_ = RowStride<Real>(gemm::Bf16Pairs(problem_.dim));
+      StagePairs(problem_.k, batch, head, begin, count, problem_.dim, scratch_.keys, key_stride_,
+                 scratch_.special);
+    } else if (keys_lie_well_) {
       keys_ = RowOf<Real>(problem_.k, batch, head, begin);
       key_stride_ = problem_.k.strides[2];
     } else {
@@ -207,6 +220,11 @@ class ForwardBlock {
   // Products of queries and keys.
   void ScoreTile(std::int64_t p, const TilePlace& place) {
     const Real* const keys = keys_ + (place.key - staged_) * key_stride_;
+    if (has_pairs_) {
+      MultiplyColumns(true, keys, key_stride_, place.keys, QueriesOf(p), 0, scratch_.dim,
+                      scale_.rest, scratch_.scores);
+      return;
+    }
     const std::int64_t lanes =
         std::min<std::int64_t>(RoundUp(place.queries, kAbreast * Lanes()), kTileQueries);
     Product(keys, key_stride_, Step<1>(), std::int64_t{place.keys}, QueriesOf(p),
@@ -253,6 +271,8 @@ class ForwardBlock {
   const ForwardPlan& plan_;
   ForwardScratch<Real> scratch_;
   const std::int64_t columns_;  // of values, whole vectors
+  const bool has_pairs_;        // scores are products of pairs: `queries` and `keys` are such
+  const SplitScale scale_;
   Real margin_ = 0;
   std::int64_t part_, kv_, first_panel_, panels_;
   const bool keys_lie_well_, values_lie_well_;

@@ -210,7 +210,10 @@ TEST(AttentionBackward, MemoryOfAThread) {
     attend::Problem problem = MakeProblem(input);
     problem.dim = problem.value_dim = dim;
     const attend::BackwardPlan plan = attend::MakeBackwardPlan(problem, {}, false, false);
-    EXPECT_LE(attend::KernelsOfBackward<float>().bytes(problem, plan, 0), 8'000'000) << dim;
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      problem.q.dtype = dtype;
+      EXPECT_LE(attend::KernelsOfBackward<float>().bytes(problem, plan, 0), 8'000'000) << dim;
+    }
     EXPECT_EQ(plan.copies, 1) << dim;  // sums of dq, dk and dv need no other memory
   }
 }

@@ -172,7 +172,7 @@ class AttentionReference {
       s += term;
       size += std::fabs(term);
     }
-    double slope = Scale(), slope_unit = Scale();
+    double slope = Scale(), slope_unit = std::fabs(slope);
     if (in_.options.softcap != 0) {
       const Wide cap = in_.options.softcap, bent = std::tanh(s / cap);
       s = cap * bent;
