@@ -11,7 +11,9 @@ void attention_backward(const Tensor& grad_out, const Tensor* grad_lse, const Te
                         AttentionOptions options, Context context) {
   const attend::Arguments arguments("attention_backward", q, k, v, arrays, out, lse, options);
   attend::Gradients wanted = arguments.Cotangents(grad_out, grad_lse);
-  attend::Counterparts(arguments, "grad ", q, k, v, arrays).Check(gradients, wanted);
+  const attend::Counterparts counterparts(arguments, "grad ", q, k, v, arrays);
+  counterparts.Check(gradients, wanted);
+  counterparts.CheckWritten(gradients);
   attend::RunBackward(arguments.problem(), wanted, context);
 }
 

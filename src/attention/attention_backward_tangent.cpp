@@ -16,8 +16,9 @@ void attention_backward_tangent(const Tensor& grad_out, const Tensor* grad_lse, 
   attend::Gradients wanted = arguments.Cotangents(grad_out, grad_lse);
   attend::Tangents moved;
   attend::Counterparts(arguments, "tangent of ", q, k, v, arrays).Check(tangents, moved);
-  attend::Counterparts(arguments, "tangent of grad ", q, k, v, arrays)
-      .Check(gradient_tangents, wanted);
+  const attend::Counterparts counterparts(arguments, "tangent of grad ", q, k, v, arrays);
+  counterparts.Check(gradient_tangents, wanted);
+  counterparts.CheckWritten(gradient_tangents);
   attend::RunBackwardTangent(arguments.problem(), wanted, moved,
                              arguments.TangentsOfResults(&out_tangent, &lse_tangent), context);
 }

@@ -1,6 +1,7 @@
 #include "attention/arguments.hpp"
 #include "attention/counterparts.hpp"
 #include "attention/tangent.hpp"
+#include "core/errors.hpp"
 #include "logsum/attention.hpp"
 
 namespace logsum {
@@ -12,8 +13,9 @@ void attention_tangent(const Tensor& q, const Tensor& k, const Tensor& v,
   const attend::Arguments arguments("attention_tangent", q, k, v, arrays, out, lse, options);
   attend::Tangents moved;
   attend::Counterparts(arguments, "tangent of ", q, k, v, arrays).Check(tangents, moved);
-  attend::RunTangent(arguments.problem(), moved,
-                     arguments.TangentsOfResults(out_tangent, lse_tangent), context);
+  const attend::ResultTangents results = arguments.TangentsOfResults(out_tangent, lse_tangent);
+  CheckOutputs("attention_tangent", {{"out_tangent", out_tangent}, {"lse_tangent", lse_tangent}});
+  attend::RunTangent(arguments.problem(), moved, results, context);
 }
 
 }  // namespace logsum

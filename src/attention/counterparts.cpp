@@ -47,4 +47,20 @@ void Counterparts::CheckScoreArgs(std::span<const Tensor> counterparts) const {
   }
 }
 
+void Counterparts::CheckWritten(const AttentionGradients& given) const {
+  const std::string_view function = arguments_.function();
+  const auto check = [&](std::string_view name, const Tensor* tensor) {
+    CheckOutputs(function, {{Text(prefix_, name), tensor}});
+  };
+  check("q", given.q);
+  check("k", given.k);
+  check("v", given.v);
+  check("bias", given.bias);
+  check("sinks", given.sinks);
+  for (std::size_t i = 0; i < given.score_args.size(); ++i) {
+    const Tensor& tensor = given.score_args[i];
+    if (tensor.data != nullptr) check(Text("score_args[", i, "]"), &tensor);
+  }
+}
+
 }  // namespace logsum::attend

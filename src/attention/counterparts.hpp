@@ -17,6 +17,8 @@ class Counterparts {
                const Tensor& k, const Tensor& v, const AttentionArrays& arrays)
       : arguments_(arguments), prefix_(prefix), q_(q), k_(k), v_(v), arrays_(arrays) {}
 
+  // Checks that what is given, AttentionGradients already checked, can be written to.
+  void CheckWritten(const AttentionGradients& given) const;
   // Checks what is given, AttentionGradients or AttentionTangents, and puts its views into
   // Gradients or Tangents. Throws std::invalid_argument.
   template <class Given, class Views>

@@ -1,6 +1,7 @@
 #include "core/errors.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <stdexcept>
 
 namespace logsum {
@@ -90,6 +91,18 @@ void CheckFloating(std::string_view function, std::string_view argument, const T
     default:
       ThrowInvalid(function, argument, "float16, bfloat16, float32 or float64",
                    DTypeName(tensor.dtype));
+  }
+}
+
+void CheckOutputs(std::string_view function, std::initializer_list<NamedOutput> outputs) {
+  for (const auto& [name, tensor] : outputs) {
+    if (tensor == nullptr || std::ranges::count(tensor->shape, 0) != 0) continue;
+    for (std::size_t axis = 0; axis < tensor->shape.size(); ++axis) {
+      if (tensor->shape[axis] == 1 || tensor->strides[axis] != 0) continue;
+      ThrowInvalid(
+          function, name, "elements in different places",
+          "stride 0 at axis " + std::to_string(axis) + " of " + ShapeString(tensor->shape));
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // Errors in the one form they all have: function, argument, what was expected, what came.
 #pragma once
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,5 +25,13 @@ void CheckShape(std::string_view function, std::string_view argument, const Tens
 void CheckDType(std::string_view function, std::string_view argument, const Tensor& tensor,
                 DType expected);
 void CheckFloating(std::string_view function, std::string_view argument, const Tensor& tensor);
+
+// Of checked operands those that are written to, null for none: that none has all its elements
+// along an axis in one place.
+struct NamedOutput {
+  std::string_view name;
+  const Tensor* tensor;
+};
+void CheckOutputs(std::string_view function, std::initializer_list<NamedOutput> outputs);
 
 }  // namespace logsum

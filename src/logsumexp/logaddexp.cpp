@@ -19,6 +19,7 @@ void logaddexp(const Tensor& a, const Tensor& b, Tensor& out, Context context) {
   CheckDType(kFunction, "b", b, a.dtype);
   shape.CheckFull("out", out);
   CheckDType(kFunction, "out", out, a.dtype);
+  CheckOutputs(kFunction, {{"out", &out}});
 
   std::array<const Tensor*, kNumSlots> slots{};
   slots[kInput] = &a;

@@ -29,6 +29,7 @@ void logsumexp(const Tensor& a, std::span<const int> axes, const Tensor* weights
     shape.CheckKept("sign", *sign);
     CheckDType(kFunction, "sign", *sign, out.dtype);
   }
+  CheckOutputs(kFunction, {{"out", &out}, {"sign", sign}});
 
   std::array<const Tensor*, kNumSlots> slots{};
   slots[kInput] = &a;
@@ -86,6 +87,7 @@ void logsumexp_backward(const Tensor& grad, const Tensor& a, const Tensor* weigh
   shape.CheckLse("grad", grad);
   shape.CheckLse("out", out);
   if (sign != nullptr) shape.CheckLse("sign", *sign);
+  CheckOutputs(kFunction, {{"grad_a", grad_a}, {"grad_weights", grad_weights}});
 
   std::array<const Tensor*, kNumSlots> slots{};
   slots[kInput] = &a;

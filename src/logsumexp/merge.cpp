@@ -132,6 +132,7 @@ void Check(std::span<const Tensor> lse, std::span<const Tensor> out, const Tenso
 void merge(std::span<const Tensor> lse, std::span<const Tensor> out, Tensor& merged_lse,
            Tensor* merged_out, Context context) {
   Check(lse, out, merged_lse, merged_out);
+  CheckOutputs(kFunction, {{"merged_lse", &merged_lse}, {"merged_out", merged_out}});
   std::int64_t rows = 1;
   for (const std::int64_t size : lse[0].shape) rows *= size;
   const std::int64_t columns = merged_out == nullptr ? 1 : merged_out->shape.back();

@@ -21,6 +21,7 @@ void Forward(std::string_view function, MapKind kind, const Tensor& a, int axis,
   shape.CheckFull("out", out);
   CheckDType(function, "out", out, a.dtype);
   shape.CheckLse("lse", lse);
+  CheckOutputs(function, {{"out", &out}, {"lse", &lse}});
 
   std::array<const Tensor*, kNumSlots> slots{};
   slots[kInput] = &a;
@@ -53,6 +54,7 @@ void Backward(std::string_view function, MapKind kind, const Tensor* grad_out,
   shape.CheckLse("lse", lse);
   shape.CheckFull("grad_a", grad_a);
   CheckDType(function, "grad_a", grad_a, a.dtype);
+  CheckOutputs(function, {{"grad_a", &grad_a}});
 
   std::array<const Tensor*, kNumSlots> slots{};
   slots[kInput] = &a;

@@ -34,6 +34,8 @@ void logmatmulexp(const Tensor& A, const Tensor& B, Tensor& C, Tensor* bound, Te
     shape.CheckC("argmax", *argmax);
     CheckDType(kFunction, "argmax", *argmax, DType::i64);
   }
+  CheckOutputs(kFunction,
+               {{"C", &C}, {"bound", bound}, {"argmax", argmax}, {"residual", residual}});
   const Plan plan = MakePlan(shape.Batch(), {.value = &A}, {.value = &B, .transposed = true}, {},
                              {.out = &C, .bound = bound, .argmax = argmax, .residual = residual});
   if (!plan.HasOutput()) return;

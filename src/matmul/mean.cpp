@@ -88,6 +88,7 @@ void logmatmulexp_mean(const Tensor& A, const Tensor& B, const Tensor& C, const 
       break;
   }
   shape.CheckWide("out", out);
+  CheckOutputs(kFunction, {{"out", &out}});
   Mean(shape, A, B, C, residual, over, weights, out, context);
 }
 
@@ -106,6 +107,7 @@ void logmatmulexp_backward(const Tensor& grad, const Tensor& A, const Tensor& B,
     shape.CheckLikeB("grad_B", *grad_B);
     shape.CheckWide("grad_B", *grad_B);
   }
+  CheckOutputs(kFunction, {{"grad_A", grad_A}, {"grad_B", grad_B}});
   if (options.semiring == Semiring::max) {
     RunMaxBackward(shape, grad, A, B, grad_A, grad_B, context.threads);
     return;

@@ -150,6 +150,7 @@ void Arrays::CheckOutput(const std::string& name, const ReductionOutput& output,
   if (output.count != 0) shape.push_back(output.count);
   shape.push_back(output.dim);
   CheckShape(kFunction, name, tensor, shape);
+  CheckOutputs(kFunction, {{name, &tensor}});
   if (output.integer) return logsum::CheckDType(kFunction, name, tensor, DType::i64);
   CheckFloating(kFunction, name, tensor);
   if (!is_known_ || tensor.dtype == dtype_) return;

@@ -1,3 +1,4 @@
+#include "core/errors.hpp"
 #include "scan/arguments.hpp"
 #include "scan/kernels.hpp"
 #include "scan/run.hpp"
@@ -25,6 +26,8 @@ void logZ_covariance(const Tensor& Ms, const Graph& graph, const Tensor& v0, con
   shape.CheckWide("cov_Ms", cov_Ms);
   shape.CheckWide("cov_v0", cov_v0);
   shape.CheckWide("cov_vT", cov_vT);
+  CheckOutputs("logZ_covariance",
+               {{"mean", mean}, {"cov_Ms", cov_Ms}, {"cov_v0", cov_v0}, {"cov_vT", cov_vT}});
   using scan::LaneKernels;
   scan::ForEachGroup(
       job, scan::MakeGroups(scan::AllSequences(shape), shape.Lengths(), scan::Kernels().lanes),

@@ -86,6 +86,7 @@ ScanReport ctc_loss(const Tensor& log_probs, const Tensor& targets, const Tensor
   const bool reduced = options.reduction != CtcReduction::none;
   batch.CheckScores("losses", losses, reduced);
   if (grad != nullptr) batch.CheckLikeLogProbs("grad", *grad);
+  CheckOutputs("ctc_loss", {{"losses", &losses}, {"grad", grad}});
   const CtcJobs jobs("ctc_loss", batch, log_probs, grad, options);
   // Summed in their order, whichever thread found them.
   std::vector<double> parts(reduced ? static_cast<std::size_t>(batch.size()) : 0);

@@ -2,6 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/errors.hpp"
 #include "core/parallel.hpp"
 #include "logsum/ctc.hpp"
 #include "scan/ctc_batch.hpp"
@@ -20,6 +21,7 @@ void ctc_align(const Tensor& log_probs, const Tensor& targets, const Tensor& inp
   const CtcBatch batch(kFunction, log_probs, targets, input_lengths, target_lengths, blank);
   batch.CheckLabels("labels", labels);
   batch.CheckScores("scores", scores);
+  CheckOutputs(kFunction, {{"labels", &labels}, {"scores", &scores}});
   const CtcKernels& kernels = CtcKernelsOfTarget();
   ParallelFor(batch.size(), context.threads, [&](std::int64_t n) {
     const CtcBest best(kernels, batch.sequence(n), blank,

@@ -92,6 +92,8 @@ void ctc_decode(const Tensor& log_probs, const Tensor& input_lengths, Tensor& la
   CheckDType(kFunction, "label_lengths", label_lengths, DType::i64);
   CheckShape(kFunction, "label_lengths", label_lengths, std::array{batch.size()});
   batch.CheckScores("scores", scores);
+  CheckOutputs(kFunction,
+               {{"labels", &labels}, {"label_lengths", &label_lengths}, {"scores", &scores}});
   ParallelFor(batch.size(), context.threads, [&](std::int64_t n) {
     const std::int64_t count = batch.sequence(n).frames;
     const CtcFrames frames = FramesOf(log_probs, n);

@@ -8,6 +8,7 @@
 
 #include "core/buffer_pool.hpp"
 #include "core/dtype.hpp"
+#include "core/errors.hpp"
 #include "core/parallel.hpp"
 #include "logsum/ctc.hpp"
 #include "scan/ctc_batch.hpp"
@@ -77,6 +78,7 @@ void ctc_loss_tangent(const Tensor& log_probs, const Tensor& targets, const Tens
   batch.CheckLikeLogProbs("direction", direction);
   if (losses_tangent != nullptr) batch.CheckScores("losses_tangent", *losses_tangent);
   if (grad_tangent != nullptr) batch.CheckLikeLogProbs("grad_tangent", *grad_tangent);
+  CheckOutputs(kFunction, {{"losses_tangent", losses_tangent}, {"grad_tangent", grad_tangent}});
   options.reduction = CtcReduction::none;
   const CtcJobs jobs(kFunction, batch, log_probs, grad_tangent, options);
   const CtcKernels& kernels = CtcKernelsOfTarget();

@@ -1,6 +1,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "core/errors.hpp"
 #include "scan/arguments.hpp"
 #include "scan/kernels.hpp"
 #include "scan/path.hpp"
@@ -52,6 +53,8 @@ ScanReport logZ(const Tensor& Ms, const Graph& graph, const Tensor& v0, const Te
   shape.CheckSame("grad_Ms", grad_Ms);
   shape.CheckSame("grad_v0", grad_v0);
   shape.CheckSame("grad_vT", grad_vT);
+  CheckOutputs("logZ",
+               {{"logZ", &logZ}, {"grad_Ms", grad_Ms}, {"grad_v0", grad_v0}, {"grad_vT", grad_vT}});
   scan::CheckCheckpoint("logZ", options.checkpoint);
   if (options.semiring == Semiring::max) {
     scan::RunPath({.shape = shape,

@@ -1,5 +1,6 @@
 #include <string_view>
 
+#include "core/errors.hpp"
 #include "scan/arguments.hpp"
 #include "scan/kernels.hpp"
 #include "scan/run.hpp"
@@ -26,6 +27,7 @@ void forward_scores(const Tensor& Ms, const Graph& graph, const Tensor& v0, cons
   const scan::ScanShape shape("forward_scores", Ms, graph, lengths);
   const scan::Operand first = shape.Weights("v0", v0), scores = shape.Scores("alpha", &alpha);
   shape.CheckScore("alpha", &alpha);
+  CheckOutputs("forward_scores", {{"alpha", &alpha}});
   RunScores({.shape = shape, .first = first, .scores = scores}, options.semiring, context.threads);
 }
 
@@ -34,6 +36,7 @@ void backward_scores(const Tensor& Ms, const Graph& graph, const Tensor& vT, con
   const scan::ScanShape shape("backward_scores", Ms, graph, lengths);
   const scan::Operand last = shape.Weights("vT", vT), scores = shape.Scores("beta", &beta);
   shape.CheckScore("beta", &beta);
+  CheckOutputs("backward_scores", {{"beta", &beta}});
   RunScores({.shape = shape, .first = last, .scores = scores, .backward = true}, options.semiring,
             context.threads);
 }

@@ -1,3 +1,4 @@
+#include "core/errors.hpp"
 #include "scan/arguments.hpp"
 #include "scan/path.hpp"
 
@@ -13,6 +14,7 @@ void viterbi(const Tensor& Ms, const Graph& graph, const Tensor& v0, const Tenso
   shape.CheckScore("score", &score);
   shape.CheckIndex("states", &states);
   shape.CheckIndex("arcs", &arcs);
+  CheckOutputs("viterbi", {{"score", &score}, {"states", &states}, {"arcs", &arcs}});
   scan::RunPath({.shape = shape,
                  .v0 = first,
                  .vT = last,
