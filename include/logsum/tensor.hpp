@@ -11,8 +11,8 @@ enum class DType { f16, bf16, f32, f64, i32, i64, boolean };
 enum class Device { cpu, cuda };
 
 // A view of up to `max_axes` axes of memory that somebody else owns; strides count elements and
-// may be zero (a broadcast axis) or negative. The layout is DLPack's. `data` points at the element
-// of index (0, ..., 0) and must be aligned for its type.
+// may be negative or, in inputs, zero (a broadcast axis). The layout is DLPack's. `data` points at
+// the element of index (0, ..., 0) and must be aligned for its type.
 struct Tensor {
   static constexpr int max_axes = 8;
 
