@@ -39,6 +39,12 @@ def _default_threads() -> Iterator[None]:
     logsum.set_num_threads(0)
 
 
+@pytest.fixture(autouse=True)
+def _coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The same pictures of fewer dots, which nobody looks at.
+    monkeypatch.setattr(_theme, "_DOTS_PER_INCH", 40)
+
+
 # ---- references ----------------------------------------------------------------------------
 
 
