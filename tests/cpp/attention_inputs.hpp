@@ -80,15 +80,16 @@ inline std::vector<AttentionInput> DrawLongAndShort(std::mt19937& random) {
 }
 
 // Groups of heads, and in turns diagonals, a window and the shapes of a bias, all of it long enough
-// for several tasks: three groups of queries, three or two of keys (backward_plan.cpp).
+// for several tasks: three groups of queries, and five, three or two of keys (backward_plan.cpp).
 inline AttentionInput DrawLong(std::mt19937& random, int n) {
   using Causal = AttentionOptions::Causal;
-  AttentionInput input = MakeInput(600, n % 2 == 0 ? 700 : 300, 16, 16);
+  const std::int64_t keys = n % 4 == 0 ? 1100 : n % 2 == 0 ? 700 : 300;
+  AttentionInput input = MakeInput(600, keys, 16, 16);
   input.heads = 4;
   input.kv_heads = 2;
   input.options.causal = n % 3 == 0 ? Causal::bottom_right : Causal::none;
   if (n % 4 == 1) input.options.window_left = 200;
-  if (n < 4) Resize(input.bias, {1, n == 0 ? 4 : 1, n == 1 ? 1 : 600, n == 2 ? 1 : input.keys});
+  if (n < 4) Resize(input.bias, {1, n == 0 ? 4 : 1, n == 1 ? 1 : 600, n == 2 ? 1 : keys});
   input.sinks.resize(4);
   FillNormal(random, input);
   return input;
