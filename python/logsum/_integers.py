@@ -27,6 +27,9 @@ def as_integers(function: str, argument: str, value: Any) -> NDArray[np.int64]:
         return array.astype(np.int64)  # an empty list has no dtype of its own
     if array.dtype.kind not in "iu":
         raise type_error(function, argument, EXPECTED, given(value, array))
+    largest = np.iinfo(np.int64).max
+    if array.dtype == np.uint64 and array.max(initial=0) > largest:
+        raise value_error(function, argument, f"integers up to {largest}", array.max())
     return readable(array, np.dtype(np.int64))
 
 

@@ -217,8 +217,12 @@ def test_what_is_refused_nearly() -> None:
 @needs_torch
 def test_tensors() -> None:
     """Tensors beside arrays, of another dtype or kind: the same errors."""
+    from torch.nn.attention.bias import causal_upper_left
+
     q, k, v = (torch.from_numpy(a) for a in (Q, K, V))
+    unwritten = causal_upper_left(3, 5)  # a tensor whose memory means nothing
     table: list[Case] = [
+        (lambda: made(q, k, v, bias=unwritten), TypeError, "bias: .*numbers, got .*CausalBias"),
         (lambda: made(q, K, v), TypeError, "k: .*torch.Tensor.* got numpy.ndarray"),
         (lambda: made(q, k.float(), v), TypeError, "k: expected .*float64, got torch.float32"),
         (lambda: made(q, k, v.to_sparse()), TypeError, "v: expected a dense tensor"),

@@ -22,6 +22,11 @@ GRAPH: dict[str, Case] = {
     "index floats": (lambda: G.from_index([[0.0]]), TypeError, "idx: .*integers.* list of float64"),
     "index high": (lambda: G.from_index([[1]]), ValueError, "idx: .*-1 to 0, got 1"),
     "index low": (lambda: G.from_index([[-2]]), ValueError, "idx: .*-1 to 0, got -2"),
+    "index beyond int64": (
+        lambda: G.from_index(np.uint64([[2**64 - 1]])),
+        ValueError,
+        f"idx: .*up to {2**63 - 1}, got {2**64 - 1}",
+    ),
     "ragged": (lambda: G.from_index([[0], [0, 1]]), ValueError, "idx: .*integers.*ragged"),
     "source axes": (lambda: G.from_arcs([[0]], [0], 1), ValueError, r"source: .*\(E,\), got"),
     "target shape": (lambda: G.from_arcs([0], [0, 0], 1), ValueError, "target: .*source's shape"),

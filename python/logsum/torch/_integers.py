@@ -21,6 +21,8 @@ def as_integers(function: str, argument: str, value: Any) -> Tensor:
             return value  # at a fraction of the time that it takes `to` to see this
         if value.dtype not in INTEGERS or value.dtype == torch.bool:
             raise type_error(function, argument, EXPECTED, value.dtype)
+        if value.dtype == torch.uint64:  # which int64 may not hold
+            return torch.from_numpy(np.array(as_array(function, argument, value)))
         return value.to(device="cpu", dtype=torch.int64)
     if torch.compiler.is_compiling():
         known = isinstance(value, np.ndarray)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from logsum._arguments import type_error, type_name, value_error
 from logsum._attention import attention
-from logsum.torch._tensors import EXPECTED, FLOATING
+from logsum.torch._tensors import EXPECTED, FLOATING, as_causal_bias
 
 _NAME = "scaled_dot_product_attention"
 _broadcast_shapes: Any = torch.broadcast_shapes
@@ -124,15 +123,17 @@ def _check(
 
 
 def _diagonal(attn_mask: Tensor | None, query: Tensor, key: Tensor) -> str | None:
-    """What one of torch's causal biases says, which are tensors without numbers of their own."""
-    bias = sys.modules.get("torch.nn.attention.bias")  # whoever made one has imported it
-    if bias is None or not isinstance(attn_mask, bias.CausalBias):
+    """What one of torch's causal biases says."""
+    bias = as_causal_bias(attn_mask)
+    if bias is None:
         return None
-    sizes = attn_mask.seq_len_q, attn_mask.seq_len_kv
+    from torch.nn.attention.bias import CausalVariant
+
+    sizes = bias.seq_len_q, bias.seq_len_kv
     if sizes != (query.shape[-2], key.shape[-2]):
         expected = f"a bias of {query.shape[-2]} queries and {key.shape[-2]} keys"
         raise value_error(_NAME, "attn_mask", expected, f"{sizes[0]} and {sizes[1]}")
-    is_upper = attn_mask.variant == bias.CausalVariant.UPPER_LEFT
+    is_upper = bias.variant == CausalVariant.UPPER_LEFT
     return "top-left" if is_upper else "bottom-right"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -52,12 +53,20 @@ def check_tensor(function: str, argument: str, value: Any) -> None:
     """Refuse what is no dense tensor on the CPU (or on meta, where only shapes are computed)."""
     if not isinstance(value, Tensor):
         raise type_error(function, argument, "torch.Tensor, like others", type_name(value))
+    if type(value) is not Tensor and as_causal_bias(value) is not None:
+        raise type_error(function, argument, "a tensor of numbers", type_name(value))
     if value.layout is not torch.strided:
         raise type_error(function, argument, "a dense tensor", value.layout)
     if not (value.is_cpu or value.is_meta):  # a fifth of the time of asking for the device's type
         expected = "a CPU tensor (this build computes on no other device)"
         raise RuntimeError(error_text(function, argument, expected, f"one on {value.device}"))
     check_ndim(function, argument, value.ndim)
+
+
+def as_causal_bias(value: Any) -> Any:
+    """One of torch's causal biases, tensors whose memory means nothing, or else None."""
+    bias = sys.modules.get("torch.nn.attention.bias")  # whoever made one has imported it
+    return value if bias is not None and isinstance(value, bias.CausalBias) else None
 
 
 def as_floating(function: str, argument: str, value: Any, *, integers: bool = False) -> Tensor:
