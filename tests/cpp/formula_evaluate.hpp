@@ -20,7 +20,7 @@ using Vector = std::vector<double>;
 struct Point {
   std::vector<Vector> slots;
   double i = 0, j = 0, M = 1, N = 1;
-  Vector matched;  // slot by slot the index that Op::match compares it with, where there are any
+  Vector matched{};  // slot by slot the index that Op::match compares it with, where there are any
 };
 
 class Evaluation {
