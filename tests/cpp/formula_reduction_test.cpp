@@ -374,9 +374,10 @@ TEST(Reduction, ThreadsShareOne) {
 TEST(Reduction, IndexTermsInSinglePrecisionHaveALimit) {
   const Reduction reduction = Parse("Exp(-Abs(i - j)) * y", "Sum", 0, {}, 0, {"y = Vj(1)"});
   float zero = 0;
-  const std::int64_t large[] = {(std::int64_t{1} << 24) + 1, 1}, still[] = {0, 0};
+  const std::int64_t large[] = {(std::int64_t{1} << 24) + 1, 1}, still[] = {0, 0}, dense[] = {1, 1};
   const Tensor y{&zero, DType::f32, Device::cpu, 0, large, still};
-  std::vector<Tensor> arguments{y}, outputs{y};
+  const Tensor out{&zero, DType::f32, Device::cpu, 0, large, dense};  // refused before it is written
+  std::vector<Tensor> arguments{y}, outputs{out};
   EXPECT_NE(ErrorOf([&] { reduction.run(arguments, outputs); }).find("2^24"), std::string::npos);
 }
 
