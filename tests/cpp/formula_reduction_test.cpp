@@ -376,7 +376,8 @@ TEST(Reduction, IndexTermsInSinglePrecisionHaveALimit) {
   float zero = 0;
   const std::int64_t large[] = {(std::int64_t{1} << 24) + 1, 1}, still[] = {0, 0}, dense[] = {1, 1};
   const Tensor y{&zero, DType::f32, Device::cpu, 0, large, still};
-  const Tensor out{&zero, DType::f32, Device::cpu, 0, large, dense};  // refused before it is written
+  const Tensor out{&zero, DType::f32, Device::cpu,
+                   0,     large,      dense};  // refused before it is written
   std::vector<Tensor> arguments{y}, outputs{out};
   EXPECT_NE(ErrorOf([&] { reduction.run(arguments, outputs); }).find("2^24"), std::string::npos);
 }
