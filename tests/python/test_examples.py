@@ -127,6 +127,7 @@ def test_first_page() -> None:
         for word, more in given.items():
             names |= more if word in block else {}
         exec(block, names)
+    # float32 sums of terms of either sign, each in its own order.
     torch.testing.assert_close(names["dx"].sum(0), -names["dy"].sum(0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(names["lse"], logsum.attention(q, k, v, return_lse=True)[1])
     assert abs(names["C"] - 400.69314718) <= names["bound"] + 5e-9
@@ -134,7 +135,7 @@ def test_first_page() -> None:
 
 def test_page_on_products() -> None:
     names = run_page("docs/matmul.md")
-    assert names["C"] == pytest.approx(400.69314718, abs=1e-8)
+    assert names["C"] == pytest.approx(400.69314718, abs=1e-8)  # the digits that the page shows
     assert names["through"] in (0, 1)
 
 
@@ -142,7 +143,8 @@ def test_page_on_scans() -> None:
     names = run_page("docs/scan.md", L=3)
     np.testing.assert_array_equal(names["idx"][:3], [[0, -1, -1], [1, 0, -1], [2, 1, 0]])
     assert names["alpha"].shape == (101, 8, 3)
-    # Where the sweeps meet they have all paths: at every step the same sum.
+    # Where the sweeps meet they have all paths: at every step the same sum, to float64's rounding
+    # in each of a hundred steps.
     totals = logsum.logsumexp(names["alpha"] + names["beta"], axis=-1)
     np.testing.assert_allclose(totals, np.broadcast_to(totals[0], totals.shape), rtol=1e-12)
     np.testing.assert_allclose(names["p"].sum(-1), 1, rtol=1e-12)

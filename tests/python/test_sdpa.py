@@ -207,6 +207,7 @@ def test_no_heads_are_a_group() -> None:
 def test_a_mask_of_float32_beside_float64() -> None:
     inputs, mask = [x.double() for x in qkv(FULL)], normal(33, 40)
     got = scaled_dot_product_attention(*inputs, mask)
+    # The rounding of float64, in sums of another order.
     torch.testing.assert_close(got, theirs(*inputs, mask), rtol=1e-12, atol=1e-12)
 
 
