@@ -158,11 +158,7 @@ TEST(AttentionBackwardTangent, EveryTarget) {
   EnsureTarget();
   OfEachTarget([] {
     std::mt19937 random(9);
-    AttentionInput input = MakeInput(70, 270, 33, 17);
-    input.heads = 2;
-    input.options.softcap = 3;
-    Resize(input.bias, {1, 1, 70, 270});
-    FillNormal(random, input);
+    const AttentionInput input = DrawWithin(random);
     CheckTangents<float>(input);
     CheckTangents<double>(input);
     return 0;

@@ -174,11 +174,7 @@ TEST(AttentionBackward, EveryTarget) {
   EnsureTarget();
   OfEachTarget([] {
     std::mt19937 random(9);
-    AttentionInput input = MakeInput(70, 270, 33, 17);
-    input.heads = 2;
-    input.options.softcap = 3;
-    Resize(input.bias, {1, 1, 70, 270});
-    FillNormal(random, input);
+    const AttentionInput input = DrawWithin(random);
     Check<float>(input);
     Check<double>(input);
     return 0;

@@ -102,11 +102,7 @@ TEST(AttentionBf16, EveryTarget) {
   EnsureTarget();
   OfEachTarget([] {
     std::mt19937 random(7);
-    AttentionInput input = MakeInput(300, 400, 33, 17);
-    input.heads = 2;
-    input.options.softcap = 3;
-    Resize(input.bias, {1, 1, 300, 400});
-    FillNormal(random, input);
+    const AttentionInput input = DrawWithin(random);
     Check(input);
     return 0;
   });

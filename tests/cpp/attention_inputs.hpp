@@ -63,6 +63,19 @@ inline AttentionInput DrawFeatures(std::mt19937& random) {
   return input;
 }
 
+// A bias, a cap, a diagonal and sinks, at sizes that end within a tile: for each CPU target.
+inline AttentionInput DrawWithin(std::mt19937& random) {
+  constexpr std::int64_t kQueries = 70, kKeys = 270;
+  AttentionInput input = MakeInput(kQueries, kKeys, 33, 17);
+  input.heads = 2;
+  input.options.softcap = 3;
+  input.options.causal = AttentionOptions::Causal::top_left;
+  input.sinks.resize(2);
+  Resize(input.bias, {1, 1, kQueries, kKeys});
+  FillNormal(random, input);
+  return input;
+}
+
 // Few queries against many keys, and the other way round, with and without a bias: what a backward
 // pass sums in copies (backward_plan.hpp).
 inline std::vector<AttentionInput> DrawLongAndShort(std::mt19937& random) {

@@ -20,8 +20,6 @@ namespace {
 // of the sum over keys, that of a stored lse, and exp's, each felt once.
 constexpr double kRoundings = 40;
 
-using Causal = AttentionOptions::Causal;
-
 template <class T>
 void Check(AttentionInput input, Moves moves = {}, const std::vector<int>& order = {}) {
   AttentionCase<T> work(std::move(input), order);
@@ -130,13 +128,7 @@ TEST(AttentionTangent, EveryTarget) {
   EnsureTarget();
   OfEachTarget([] {
     std::mt19937 random(9);
-    AttentionInput input = MakeInput(70, 270, 33, 17);
-    input.heads = 2;
-    input.options.softcap = 3;
-    input.options.causal = Causal::top_left;
-    input.sinks.resize(2);
-    Resize(input.bias, {1, 1, 70, 270});
-    FillNormal(random, input);
+    const AttentionInput input = DrawWithin(random);
     Check<float>(input);
     Check<double>(input);
     Check<Half>(input);

@@ -143,11 +143,11 @@ def test_page_on_scans() -> None:
     names = run_page("docs/scan.md", L=3)
     np.testing.assert_array_equal(names["idx"][:3], [[0, -1, -1], [1, 0, -1], [2, 1, 0]])
     assert names["alpha"].shape == (101, 8, 3)
-    # Where the sweeps meet they have all paths: at every step the same sum, to float64's rounding
-    # in each of a hundred steps.
+    rounding = 1e-12  # of float64, in each of a hundred steps
+    # Where the sweeps meet they have all paths: at every step the same sum.
     totals = logsum.logsumexp(names["alpha"] + names["beta"], axis=-1)
-    np.testing.assert_allclose(totals, np.broadcast_to(totals[0], totals.shape), rtol=1e-12)
-    np.testing.assert_allclose(names["p"].sum(-1), 1, rtol=1e-12)
+    np.testing.assert_allclose(totals, np.broadcast_to(totals[0], totals.shape), rtol=rounding)
+    np.testing.assert_allclose(names["p"].sum(-1), 1, rtol=rounding)
     assert (names["score"] < totals[0]).all()
 
 

@@ -19,6 +19,9 @@ if torch is not None:
 
     theirs = torch.nn.functional.scaled_dot_product_attention
 
+# Two float32 results, each with roundings of its own in products, exponentials and sums.
+CLOSE = {"rtol": 2e-5, "atol": 2e-6}
+
 Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 
@@ -53,7 +56,7 @@ def judge(ours: Callable[..., Any], them: Callable[..., Any], inputs: list[Any])
         results.append((out, *torch.autograd.grad(out, leaves, incoming)))
     for got, want in zip(*results, strict=True):
         assert got.shape == want.shape
-        torch.testing.assert_close(got, want, rtol=2e-5, atol=2e-6)
+        torch.testing.assert_close(got, want, **CLOSE)
 
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
@@ -89,7 +92,7 @@ def test_masks_of_many_batch_axes() -> None:
     for shape in ((2, 3, 1, 4, 6), (1, 1, 2, 4, 6), (3, 1, 1, 6), (2, 1, 6), (4, 6)):
         mask = normal(*shape)
         got = scaled_dot_product_attention(*qkv(shapes), mask)
-        torch.testing.assert_close(got, theirs(*qkv(shapes), mask), rtol=2e-5, atol=2e-6)
+        torch.testing.assert_close(got, theirs(*qkv(shapes), mask), **CLOSE)
 
 
 def test_enable_gqa() -> None:
@@ -196,7 +199,7 @@ def test_causal_biases_of_torch(variant: str, inside: bool) -> None:
         got = ours(*qkv(FULL), mask)
         with pytest.raises(ValueError, match=r"attn_mask: .*33 queries and 40 keys, got 33 and 41"):
             ours(*qkv(FULL), getattr(bias, variant)(33, 41))
-    torch.testing.assert_close(got, theirs(*qkv(FULL), mask), rtol=2e-5, atol=2e-6)
+    torch.testing.assert_close(got, theirs(*qkv(FULL), mask), **CLOSE)
 
 
 def test_no_heads_are_a_group() -> None:
@@ -207,7 +210,7 @@ def test_no_heads_are_a_group() -> None:
 def test_a_mask_of_float32_beside_float64() -> None:
     inputs, mask = [x.double() for x in qkv(FULL)], normal(33, 40)
     got = scaled_dot_product_attention(*inputs, mask)
-    # The rounding of float64, in sums of another order.
+    # Far below the rounding of float32, in which the mask came.
     torch.testing.assert_close(got, theirs(*inputs, mask), rtol=1e-12, atol=1e-12)
 
 
@@ -252,7 +255,7 @@ def test_encoder_layer(training: bool, with_gradient: bool, padded: bool) -> Non
             assert operators(lambda: module(x, **options)) == ["attention.default"]
         want = module(x, **options)
         assert not operators(lambda: module(x, **options))
-    torch.testing.assert_close(got[~padding], want[~padding], rtol=2e-5, atol=2e-6)
+    torch.testing.assert_close(got[~padding], want[~padding], **CLOSE)
 
 
 def test_decoder_layer_trains() -> None:
@@ -281,7 +284,7 @@ def test_multihead_attention(need_weights: bool) -> None:
         found = operators(lambda: module(x, x, x, need_weights=need_weights))
     assert found == ([] if need_weights else ["attention.default"])
     want = module(x, x, x, need_weights=need_weights)
-    torch.testing.assert_close(got, want, rtol=2e-5, atol=2e-6)
+    torch.testing.assert_close(got, want, **CLOSE)
 
 
 def test_dropout_in_training_is_refused() -> None:
@@ -327,7 +330,7 @@ def test_compiled_layers(inside: bool) -> None:
         with AttentionMode():
             out = torch.compile(module, fullgraph=True, backend=recorder("logsum", calls))(x)
     out.sum().backward()
-    torch.testing.assert_close(out, module(x), rtol=2e-5, atol=2e-6)
+    torch.testing.assert_close(out, module(x), **CLOSE)
     names = [str(operator) for operator, _, _ in calls]
     assert names == ["logsum.attention.default", "logsum.attention_backward.default"]
 
